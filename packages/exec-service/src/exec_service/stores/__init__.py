@@ -1,0 +1,200 @@
+"""The store: what the service needs of a database, and nothing that only one database has.
+
+Two calls carry everything: `load`, and `commit`, which writes all of its documents or none, and only while the
+worker's lease stands. Documents are dictionaries of str, int, bool, None, `Decimal`, float, aware UTC `datetime`,
+list and dict; every value comes back equal and of the same type. A store that passes the conformance suite
+(``tests/conformance/store_suite.py``) will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+Document = dict[str, Any]
+
+ORDERS: Final = "orders"
+FILLS: Final = "fills"
+POSITIONS: Final = "positions"
+CONFIRMATIONS: Final = "execution_confirmations"
+SIGNALS: Final = "signal_store"
+OUTBOX: Final = "outbox"
+DEAD_LETTERS: Final = "dead_letters"
+COMMANDS: Final = "commands"
+ACCOUNTS: Final = "accounts"
+UNMATCHED: Final = "unmatched_reports"
+
+#: Fields that `load` can select and order by, per collection. `_id` always can.
+INDEXES: Final[Mapping[str, tuple[str, ...]]] = {
+    ORDERS: ("signal_id", "status", "account_id", "sequence", "order_id", "attention"),
+    FILLS: ("client_order_id", "account_id", "received_at"),
+    POSITIONS: ("position_key", "account_id", "status", "opened_at"),
+    CONFIRMATIONS: ("signal_id", "status", "updated_at"),
+    SIGNALS: ("signal_id",),
+    OUTBOX: ("delivered_at", "channel", "sequence"),
+    DEAD_LETTERS: ("received_at",),
+    COMMANDS: ("state", "created_at"),
+    ACCOUNTS: ("worker_id",),
+    UNMATCHED: ("account_id", "broker_order_id", "client_order_id"),
+}
+
+#: Combinations that no two documents may share.
+UNIQUE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    ORDERS: (("signal_id", "leg_index"),),
+    CONFIRMATIONS: (("signal_id", "leg_index"),),
+}
+#: At most one position that is not CLOSED per key.
+OPEN_POSITION: Final = ("position_key", "CLOSED")
+
+
+class StoreError(Exception):
+    """The store could not do it."""
+
+
+class StoreUnavailable(StoreError):
+    """It cannot be reached, or is busy beyond patience; nothing is known to be written. Try again."""
+
+
+class RevisionConflict(StoreError):
+    """Nothing was written: these documents are not (any more) as expected. Load them again and decide anew."""
+
+    def __init__(self, conflicts: Sequence[tuple[str, str]]) -> None:
+        super().__init__("changed by somebody else: " + ", ".join(f"{name}/{key}" for name, key in conflicts))
+        self.conflicts = tuple(conflicts)
+
+
+class LeaseLost(StoreError):
+    """Nothing was written: the worker's lease was taken over. It must stop writing and sending."""
+
+
+class WorkerAlive(StoreError):
+    """Another live process runs under this worker id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One document to write: its top-level fields are set, others that stand there stay.
+
+    `expected_revision`: 0 = it must not exist yet; n = the stored ``revision`` is n; None = whatever it is.
+    With a number, `document` carries the new ``revision``.
+    """
+
+    collection: str
+    id: str
+    expected_revision: int | None
+    document: Mapping[str, Any]
+
+
+class Not:
+    """A condition of `load`: anything but `value`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's right to write, under an epoch: whoever takes over raises it, and the old holder is fenced."""
+
+    worker_id: str
+    epoch: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker as the store knows it. `proven_dead`: its process is known to have ended, not merely silent."""
+
+    worker_id: str
+    epoch: int
+    heartbeat_age_seconds: float
+    lease_seconds: float
+    released: bool
+    proven_dead: bool
+    host: str
+    process_id: int
+    started_at: datetime
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its accounts may be taken over: it said good-bye, is known dead, or let its lease run out."""
+        return self.released or self.proven_dead or self.heartbeat_age_seconds > self.lease_seconds
+
+
+class Store(Protocol):
+    """Durable documents. Every call raises `StoreUnavailable` when the database cannot answer."""
+
+    async def __aenter__(self) -> Self:
+        """Connect, and make what is missing (collections, indexes)."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Disconnect."""
+        ...
+
+    async def load(
+        self,
+        collection: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        order_by: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[Document]:
+        """The documents that fulfil all conditions: field = value, one of a list, or `Not`; None matches absence."""
+        ...
+
+    async def commit(self, writes: Sequence[Write], *, lease: Lease | None = None) -> None:
+        """Write all or nothing, durably, and only while `lease` stands (its heartbeat is touched).
+
+        :raises RevisionConflict: a document is not as expected, or a unique combination is taken.
+        :raises LeaseLost: the lease's epoch was raised.
+        """
+        ...
+
+    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+        """Insert those whose ``_id`` (and unique combination) is new, durably; the ids of the others come back."""
+        ...
+
+    async def update_signal(
+        self, ids: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
+    ) -> None:
+        """Change the signal's document in one step: found by ``_id`` in `ids`, else by ``signal_id``, else new.
+
+        `merge` gets the document (or None) and returns the top-level fields to set, or None to leave it.
+        """
+        ...
+
+    async def take_lease(self, worker_id: str, seconds: float) -> Lease:
+        """Become the worker `worker_id`, under a new epoch.
+
+        :raises WorkerAlive: a live process holds it.
+        """
+        ...
+
+    async def renew_lease(self, lease: Lease) -> None:
+        """Heartbeat. :raises LeaseLost: it was taken over."""
+        ...
+
+    async def release_lease(self, lease: Lease) -> None:
+        """Say good-bye, so that nobody waits for it to run out."""
+        ...
+
+    async def workers(self) -> list[WorkerState]:
+        """All workers ever seen, by the database's clock."""
+        ...
+
+    async def fence(self, worker_id: str) -> None:
+        """Raise a gone worker's epoch: from now on it cannot write."""
+        ...
+
+    async def wait_for_change(self, timeout_seconds: float) -> bool:
+        """Wait until another process has written something; False when the time is over."""
+        ...
