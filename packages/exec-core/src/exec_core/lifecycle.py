@@ -18,19 +18,21 @@ Rules
 Theory of operation
 -------------------
 An event is reduced to a `Trigger`; `TABLE[trigger][status]` (`exec_core.transitions`) says where it leads. Rule 7
-holds because what ends an order is remembered (`Order.end`) even where fills overrule it for now: an order that is FILLED and then has an
-execution busted falls back on the end it had, or on working. Words of the same venue may contradict each other only
-by being late, so nothing that says "it works" undoes an end that the broker itself proved; but it does undo one that
-*we* concluded (NOT_PLACED, a refusal, a person's resolution): the broker's word about an order is stronger than ours.
+holds because what ends an order is remembered (`Order.end`) even where fills overrule it for now: an order that is
+FILLED and then has an execution busted falls back on the end it had, or on working. Words of the same venue may
+contradict each other only by being late, so nothing that says "it works" undoes an end that the broker itself
+proved; but it does undo one that *we* concluded (NOT_PLACED, a refusal, a person's resolution): the broker's word
+about an order is stronger than ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from exec_core.change import Booking, Change
 from exec_core.events import (
     AnswerLost,
     CancelAsked,
@@ -71,6 +73,8 @@ from exec_core.transitions import (
     Trigger,
 )
 
+__all__ = ["CONTRADICTION", "Booking", "Change", "apply"]
+
 _REPORTED: Final = MappingProxyType(
     {
         ReportStatus.HELD: Trigger.WORKING,
@@ -84,33 +88,6 @@ _REPORTED: Final = MappingProxyType(
 )
 CONTRADICTION: Final = "The broker reports the order both rejected and filled: check what is left of it there"
 _ENDS: Final = MappingProxyType({Trigger.REJECT: REJECTED, Trigger.CANCEL: CANCELLED, Trigger.EXPIRE: EXPIRED})
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """What positions must do about one execution: take back `reversed`, then add `added`. Either may be None."""
-
-    reversed: Fill | None
-    added: Fill | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an event did. `order` is the order after it, the very same object where nothing changed.
-
-    `commission_of` names the execution whose commission became known apart from it.
-    """
-
-    order: Order
-    entry: HistoryEntry | None = None
-    booking: Booking | None = None
-    commission_of: ExecutionId | None = None
-    alarms: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether there is anything to write."""
-        return self.entry is not None
 
 
 def apply(order: Order, event: Event, at: datetime) -> Change:
@@ -184,12 +161,11 @@ def _report(order: Order, report: OrderReport, at: datetime) -> Change:
     if trigger is Trigger.REJECT and report.filled_quantity:
         trigger = Trigger.CANCEL  # a part of it traded: what the broker refused is the remainder
     changed = _acknowledged(order, report, at)
-    if report.status is ReportStatus.WORKING and order.working_since is None and not order.status.is_final:
-        changed = replace(changed, working_since=report.venue_time or at)
     if report.filled_quantity is not None and report.filled_quantity > (order.reported_filled_quantity or 0):
         changed = replace(changed, reported_filled_quantity=report.filled_quantity)
-    if report.status is ReportStatus.FILLED and order.quantity is None and report.filled_quantity:
-        changed = replace(changed, quantity=report.filled_quantity)  # a cash order: now it is known
+    if report.status is ReportStatus.FILLED and order.request.quantity is None and report.filled_quantity:
+        # A cash order: now its quantity is known. Of two figures (one was corrected) the lower is not waited beyond.
+        changed = replace(changed, quantity=min(order.quantity or report.filled_quantity, report.filled_quantity))
     cell = TABLE[trigger][order.status]
     if cell.only_if_ours and not _ended_by_us(order):
         cell = STAYS
@@ -200,8 +176,9 @@ def _report(order: Order, report: OrderReport, at: datetime) -> Change:
     changed = _moved(changed, cell)
     if _is_complete(changed):
         changed = replace(changed, status=FILLED)
-    elif changed.status is PARTIALLY_FILLED and _is_contradicted(changed):
-        changed = replace(changed, attention=CONTRADICTION)
+    changed = _contradiction_noted(changed)
+    if report.status is ReportStatus.WORKING and order.working_since is None and not changed.status.is_final:
+        changed = replace(changed, working_since=report.venue_time or at)
     alarms = _alarms(order, changed, cell, trigger, report.reason)
     return _change(order, changed, trigger.value, Evidence.DEFINITIVE, at, report.reason, alarms)
 
@@ -234,9 +211,7 @@ def _fill(order: Order, report: FillReport, at: datetime) -> Change:
     cell = TABLE[trigger][order.status]
     if cell.only_if_ours and not _ended_by_us(order):
         cell = STAYS
-    changed = _moved(changed, cell)
-    if changed.status is PARTIALLY_FILLED and _is_contradicted(changed):
-        changed = replace(changed, attention=CONTRADICTION)
+    changed = _contradiction_noted(_moved(changed, cell))
     alarms = _alarms(order, changed, cell, trigger, None)
     if fill.leg is None and changed.quantity is not None and changed.filled_quantity > changed.quantity:
         over = f"Filled beyond the ordered quantity: {changed.filled_quantity} of {changed.quantity}"
@@ -250,17 +225,19 @@ def _fill(order: Order, report: FillReport, at: datetime) -> Change:
 
 
 def _commission(order: Order, report: CommissionReport, at: datetime) -> Change:
-    """What an execution cost, told apart from it, perhaps before it."""
-    fill = order.fills.get(report.execution_id)
-    current = order.late_commissions.get(report.execution_id) or (fill.commission if fill else None)
+    """What an execution cost, told apart from it, perhaps before it: then it proves that the broker has the order."""
+    current = order.commission_of(report.execution_id)
     if current == report.commission:
         return Change(order)
     if current is not None and not current.estimated and report.commission.estimated:
         return Change(order)  # an estimate never replaces what was billed
     late = MappingProxyType({**order.late_commissions, report.execution_id: report.commission})
-    changed = replace(order, late_commissions=late)
+    changed = replace(_acknowledged(order, report, at), late_commissions=late)
+    cell = STAYS if order.status.is_final else TABLE[Trigger.WORKING][order.status]
+    changed = _moved(changed, cell)
     text = f"{report.commission.amount} {report.commission.currency} ({report.execution_id})"
-    change = _change(order, changed, "commission", Evidence.DEFINITIVE, at, text)
+    alarms = _alarms(order, changed, cell, Trigger.WORKING, None)
+    change = _change(order, changed, "commission", Evidence.DEFINITIVE, at, text, alarms)
     return replace(change, commission_of=report.execution_id)
 
 
@@ -297,14 +274,14 @@ def _resolve(order: Order, event: Resolved, at: datetime) -> Change:
     return _change(order, changed, name, Evidence.PERSON, at, text, booking=booking, record=True)
 
 
-def _acknowledged(order: Order, report: OrderReport | FillReport, at: datetime) -> Order:
+def _acknowledged(order: Order, report: OrderReport | FillReport | CommissionReport, at: datetime) -> Order:
     """`order` with what any word of the broker about it proves: that the broker has it, and under which id."""
     changed = order
     if report.broker_order_id is not None and report.broker_order_id not in order.broker_order_ids:
         changed = replace(changed, broker_order_ids=(*order.broker_order_ids, report.broker_order_id))
     if order.acknowledged_at is None:
         changed = replace(changed, acknowledged_at=at)
-    if report.details is not None and order.details is None:
+    if not isinstance(report, CommissionReport) and report.details is not None and order.details is None:
         changed = replace(changed, details=report.details)
     return changed
 
@@ -348,7 +325,15 @@ def _ended_by_us(order: Order) -> bool:
 
 def _is_contradicted(order: Order) -> bool:
     """Whether the broker said "rejected" of an order that it filled: then it counts as open until it says more."""
-    return order.end is not None and order.end.status is REJECTED and bool(order.filled_quantity)
+    traded = any(fill.quantity for fill in order.fills.values())
+    return order.end is not None and order.end.status is REJECTED and traded
+
+
+def _contradiction_noted(order: Order) -> Order:
+    """`order`, open and marked for a person, if the broker calls it rejected and filled (in part) as well."""
+    if order.status is FILLED or not _is_contradicted(order):
+        return order
+    return replace(order, status=_derived(order), attention=CONTRADICTION)
 
 
 def _is_complete(order: Order) -> bool:
@@ -361,6 +346,8 @@ def _differs(known: Fill, fill: Fill) -> bool:
 
 def _alarms(before: Order, after: Order, cell: Next, trigger: Trigger, reason: str | None) -> tuple[str, ...]:
     """What a person must hear of a transition, once."""
+    if after.attention == CONTRADICTION != before.attention:
+        return (CONTRADICTION,)
     if not cell.alarm or (after.status is before.status and after.end == before.end):
         return ()
     return (f"Unexpected: {before.status} order {trigger.value}{f': {reason}' if reason else ''}",)

@@ -274,8 +274,16 @@ class Order:
     @property
     def commissions(self) -> Mapping[ExecutionId, Commission]:
         """What is known of the cost of each execution that counts."""
-        known = {key: self.late_commissions.get(key) or fill.commission for key, fill in self.fills.items()}
+        known = {key: self.commission_of(key) for key in self.fills}
         return {key: commission for key, commission in known.items() if commission is not None}
+
+    def commission_of(self, execution_id: ExecutionId) -> Commission | None:
+        """What is known of one execution's cost, told with it or apart: what was billed goes before an estimate."""
+        fill, late = self.fills.get(execution_id), self.late_commissions.get(execution_id)
+        own = fill.commission if fill is not None else None
+        if late is None or (late.estimated and own is not None and not own.estimated):
+            return own
+        return late
 
     @property
     def commission(self) -> Commission | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pluggy
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from exec_core import hookspecs
 from exec_core.broker import BrokerConfig, BrokerPlugin, Mode
@@ -163,6 +164,9 @@ def plugin_settings(plugin: BrokerPlugin, config: BrokerConfig) -> Any:
     except ValidationError as error:
         prefix = str(plugin.settings.model_config.get("env_prefix") or "")
         raise ConfigurationError(*found, *problems(error, where, prefix=prefix)) from None
+    except SettingsError as error:
+        # A variable that should hold JSON does not. The error's cause holds the value, so it goes no further.
+        raise ConfigurationError(*found, f"{where}{error}") from None
     if found:
         raise ConfigurationError(*found)
     return settings

@@ -100,6 +100,11 @@ class Entry:
         sign = -self.fill.side.sign if self.reversal else self.fill.side.sign
         return self.fill.quantity * sign
 
+    @property
+    def signed_commission(self) -> Decimal:
+        """What it adds to the position's commission: a reversal takes back what its execution had added."""
+        return -self.commission if self.reversal else self.commission
+
 
 def book(
     held: Position | None,
@@ -121,10 +126,11 @@ def book(
     """
     done: list[Position] = []
     shares: list[Share] = []
+    opened = 0
     current = held if held is not None and not held.is_closed else None
     with exact():
         for number, entry in enumerate(entries):
-            left, commission = entry.signed_quantity, entry.commission
+            left, commission = entry.signed_quantity, entry.signed_commission
             last = number == len(entries) - 1
             if current is not None and current.quantity * left < 0:
                 part = left if abs(left) <= abs(current.quantity) else -current.quantity
@@ -139,7 +145,8 @@ def book(
             if left:
                 if current is None:
                     side = PositionSide.LONG if left > 0 else PositionSide.SHORT
-                    name = new_id if not done else f"{new_id}{len(done)}"
+                    name = f"{new_id}{opened or ''}"
+                    opened += 1
                     current = Position(name, key, instrument, multiplier, at, at, side)
                 current = _fold(current, left, entry.fill.price, commission, at)
                 if not entry.reversal:
@@ -152,6 +159,8 @@ def book(
 
 #: Where the venue tells no increment, only zero itself is zero.
 _SMALLEST = Decimal("1e-18")
+#: What money is divided to.
+_FINEST = Decimal("1e-12")
 
 
 def add_commission(position: Position, amount: Decimal, at: datetime) -> Position:
@@ -174,7 +183,10 @@ def split_commission(amount: Decimal, shares: Sequence[Share]) -> list[tuple[str
 
 
 def _part_of(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
-    return amount if part == whole else amount * part / whole
+    """The share of `amount`, to so few places that the rest is exact and the parts add up."""
+    if part == whole:
+        return amount
+    return (amount * part / whole).quantize(min(_FINEST, Decimal((0, (1,), int(amount.as_tuple().exponent)))))
 
 
 def _fold(position: Position, quantity: Decimal, price: Decimal, commission: Decimal, at: datetime) -> Position:

@@ -115,7 +115,7 @@ TABLE: Final[Mapping[Trigger, Mapping[OrderStatus, Next]]] = MappingProxyType(
                 FILLED: STAYS,
                 REJECTED: reopens(CANCELLED),
                 CANCELLED: STAYS,
-                EXPIRED: STAYS,
+                EXPIRED: reopens(CANCELLED),
             },
         ),
         Trigger.EXPIRE: _row(
@@ -124,7 +124,7 @@ TABLE: Final[Mapping[Trigger, Mapping[OrderStatus, Next]]] = MappingProxyType(
                 PENDING: to(EXPIRED, alarm=True),
                 FILLED: STAYS,
                 REJECTED: reopens(EXPIRED),
-                CANCELLED: STAYS,
+                CANCELLED: reopens(EXPIRED),
                 EXPIRED: STAYS,
             },
         ),

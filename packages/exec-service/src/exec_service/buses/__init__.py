@@ -54,12 +54,18 @@ class Bus(Protocol):
         ...
 
     async def publish(self, topic: str, messages: Sequence[Outgoing]) -> list[str]:
-        """Publish all of them, durably when this returns; their message ids. Within one call, one ordering key."""
+        """Publish all of them, durably when this returns; their message ids.
+
+        :raises ValueError: they do not share one ordering key.
+        """
         ...
 
     async def pull(self, subscription: str, max_messages: int) -> list[Message]:
-        """What is waiting, at most `max_messages`; waits for the first. A message that is not acknowledged within
-        the subscription's ack deadline, or whose consumer died, is delivered again."""
+        """What is waiting, at most `max_messages`, in the order of publishing; waits for the first. A message that is
+        not acknowledged within the subscription's ack deadline, or whose consumer died, is delivered again.
+
+        :raises BusError: there is no such subscription.
+        """
         ...
 
     async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:

@@ -2,8 +2,11 @@
 
 Two calls carry everything: `load`, and `commit`, which writes all of its documents or none, and only while the
 worker's lease stands. Documents are dictionaries of str, int, bool, None, `Decimal`, float, aware UTC `datetime`,
-list and dict; every value comes back equal and of the same type. A store that passes the conformance suite
-(``tests/conformance/store_suite.py``) will do.
+list and dict; every value comes back equal and of the same type. The bounds are BSON's: int of 64 bits, `Decimal` of 34
+digits, times to the millisecond (the rest is cut off), no NaN or infinity, no half surrogate pairs, keys that are text
+without NUL, 100 levels. What is beyond them is a `ValueError` before anything is written; so are a collection that does
+not exist and a field that is not indexed. A str enumeration, a tuple and any mapping may be written; they come back as
+str, list and dict. A store that passes the conformance suite (``tests/conformance/store_suite.py``) will do.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ class Write:
     """One document to write: its top-level fields are set, others that stand there stay.
 
     `expected_revision`: 0 = it must not exist yet; n = the stored ``revision`` is n; None = whatever it is.
-    With a number, `document` carries the new ``revision``.
+    With a number above 0, `document` carries the new, higher ``revision``.
     """
 
     collection: str
@@ -89,7 +92,7 @@ class Write:
 
 
 class Not:
-    """A condition of `load`: anything but `value`."""
+    """A condition of `load`: anything but `value` (or the values of a list); absence is different from every value."""
 
     __slots__ = ("value",)
 
@@ -148,19 +151,29 @@ class Store(Protocol):
         descending: bool = False,
         limit: int | None = None,
     ) -> list[Document]:
-        """The documents that fulfil all conditions: field = value, one of a list, or `Not`; None matches absence."""
+        """The documents that fulfil all conditions: field = value, one of a list, or `Not`; None matches absence.
+
+        Without `order_by` in no particular order; absent values are the smallest, text is compared by code points.
+        """
         ...
 
     async def commit(self, writes: Sequence[Write], *, lease: Lease | None = None) -> None:
-        """Write all or nothing, durably, and only while `lease` stands (its heartbeat is touched).
+        """Write all or nothing, durably, in this order, and only while `lease` stands (its heartbeat is touched).
+
+        The order matters for what must be unique: close a position before its successor is opened. A cancelled commit
+        has happened, or not, or does so within moments: `load` tells.
 
         :raises RevisionConflict: a document is not as expected, or a unique combination is taken.
-        :raises LeaseLost: the lease's epoch was raised.
+        :raises LeaseLost: the lease's epoch was raised, or it was released.
+        :raises ValueError: two writes to one document, or one that can never be written.
         """
         ...
 
     async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        """Insert those whose ``_id`` (and unique combination) is new, durably; the ids of the others come back."""
+        """Insert those whose ``_id`` (and unique combination) is new, durably; the ids of the others come back.
+
+        Of two in one call that exclude each other the second is such another.
+        """
         ...
 
     async def update_signal(
@@ -168,23 +181,24 @@ class Store(Protocol):
     ) -> None:
         """Change the signal's document in one step: found by ``_id`` in `ids`, else by ``signal_id``, else new.
 
-        `merge` gets the document (or None) and returns the top-level fields to set, or None to leave it.
+        `merge` gets the document (or None) and returns the top-level fields to set, or None to leave it; it may be
+        called more than once, and in another thread. A new document's ``_id`` and ``signal_id`` are `signal_id`.
         """
         ...
 
     async def take_lease(self, worker_id: str, seconds: float) -> Lease:
-        """Become the worker `worker_id`, under a new epoch.
+        """Become the worker `worker_id`, under a new, higher epoch; a store may take its own worker's again.
 
         :raises WorkerAlive: a live process holds it.
         """
         ...
 
     async def renew_lease(self, lease: Lease) -> None:
-        """Heartbeat. :raises LeaseLost: it was taken over."""
+        """Heartbeat. :raises LeaseLost: it was taken over, or released."""
         ...
 
     async def release_lease(self, lease: Lease) -> None:
-        """Say good-bye, so that nobody waits for it to run out."""
+        """Say good-bye, so that nobody waits for it to run out; nothing happens to a lease that was taken over."""
         ...
 
     async def workers(self) -> list[WorkerState]:
@@ -192,9 +206,12 @@ class Store(Protocol):
         ...
 
     async def fence(self, worker_id: str) -> None:
-        """Raise a gone worker's epoch: from now on it cannot write."""
+        """Raise a gone worker's epoch: from now on it cannot write. An unknown worker needs no fence."""
         ...
 
     async def wait_for_change(self, timeout_seconds: float) -> bool:
-        """Wait until another process has written something; False when the time is over."""
+        """Wait until somebody else has written something since this last returned True (at first: since entering).
+
+        False when the time is over. This store's own writes do not count; a wake-up for nothing of interest may happen.
+        """
         ...

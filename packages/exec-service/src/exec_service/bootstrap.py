@@ -1,0 +1,163 @@
+"""The composition root: the only module that knows concrete stores, buses and notifiers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from exec_core.clock import utc_now
+from exec_core.errors import ConfigurationError
+from exec_core.notifier import Notifier
+from exec_core.plugins import installed_plugins, load_broker_plugin, load_notifier_plugins, plugin_settings
+
+from exec_service import delivery
+from exec_service.buses import Bus
+from exec_service.buses.sqlite import SqliteBus
+from exec_service.commands import Commands
+from exec_service.execution import Execution
+from exec_service.intake import Intake
+from exec_service.ledger import Ledger
+from exec_service.outbox import Channel, Outbox
+from exec_service.ownership import Owner
+from exec_service.projections import Projector
+from exec_service.service import Parts, Service
+from exec_service.settings import Settings
+from exec_service.stores import LeaseLost, Store
+from exec_service.stores.sqlite import SqliteStore
+from exec_service.watchdog import LoopWatchdog
+
+logger = logging.getLogger(__name__)
+
+NOT_YET = (
+    "This release runs on the embedded bus and store only: start it with --embedded. "
+    "Pub/Sub and MongoDB come with the next release"
+)
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings ask for. :raises ConfigurationError: this release has none such."""
+    if not settings.embedded:
+        raise ConfigurationError(NOT_YET)
+    return SqliteStore(settings.exec_data_dir)
+
+
+def make_bus(settings: Settings) -> Bus:
+    """The bus that the settings ask for. :raises ConfigurationError: this release has none such."""
+    if not settings.embedded:
+        raise ConfigurationError(NOT_YET)
+    subscriptions = {settings.trading_orders_subscription: settings.trading_orders_topic}
+    return SqliteBus(settings.exec_data_dir, consumer=settings.worker_id, subscriptions=subscriptions)
+
+
+def check(settings: Settings) -> None:
+    """Load every plugin that the accounts need, and check their settings, before anything is started.
+
+    :raises ConfigurationError: the settings of an account cannot be used; all mistakes at once.
+    :raises PluginError: a plugin is missing or broken.
+    """
+    found: list[str] = []
+    for account in settings.accounts_or_mock.values():
+        config = settings.broker_config(account)
+        try:
+            plugin_settings(load_broker_plugin(config.broker), config)
+        except ConfigurationError as error:
+            found.extend(error.problems)
+    if settings.serves_any_account:
+        load_broker_plugin("mock")
+    if found:
+        raise ConfigurationError(*found)
+
+
+async def run(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT; a lost lease means starting over as a new worker."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    plugins = {plugin.entry_point.module: name for name, plugin in installed_plugins().items()}
+    async with LoopWatchdog(plugins):
+        while not stop.is_set():
+            try:
+                async with open_service(settings) as service:
+                    stopper = asyncio.create_task(_stop_when(stop, service))
+                    try:
+                        await service.run()
+                    finally:
+                        stopper.cancel()
+                return
+            except LeaseLost as error:
+                logger.error("This worker wrote and sent nothing more, and starts over: %s", error)
+
+
+async def _stop_when(stop: asyncio.Event, service: Service) -> None:
+    await stop.wait()
+    service.stop()
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """The service, wired, on an open store and bus."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(make_store(settings))
+        bus = await stack.enter_async_context(make_bus(settings))
+        channels = [delivery.confirmations(bus, settings.execution_confirmations_topic), delivery.signals(store)]
+        names = []
+        for name, notifier, seconds in _notifiers():
+            await stack.enter_async_context(notifier)
+            channels.append(delivery.notifications(name, notifier, seconds))
+            names.append(name)
+        yield assemble(settings, store, bus, channels, names)
+
+
+def _notifiers() -> list[tuple[str, Notifier, float]]:
+    """The notifiers that are installed and switched on."""
+    found = []
+    for plugin in load_notifier_plugins():
+        notifier = plugin.create(plugin.settings())
+        if notifier is not None:
+            found.append((plugin.name, notifier, plugin.send_timeout_seconds))
+    return found
+
+
+def assemble(settings: Settings, store: Store, bus: Bus, channels: list[Channel], notifiers: list[str]) -> Service:
+    """Wire a service onto a store and a bus."""
+    account = settings.account
+    projector = Projector(account, notifiers)
+    ledger = Ledger(store, projector, utc_now)
+    execution = Execution(ledger, utc_now, account=account, max_age_seconds=settings.order_max_age_seconds)
+    owner = Owner(store, settings.worker_id, settings.worker_lease_seconds)
+    commands = Commands(store, ledger, execution, utc_now, owner.owns)
+    parts = Parts(
+        settings=settings,
+        store=store,
+        owner=owner,
+        ledger=ledger,
+        execution=execution,
+        projector=projector,
+        outbox=Outbox(store, ledger, utc_now, channels),
+        commands=commands,
+        clock=utc_now,
+        plugins=functools.cache(load_broker_plugin),
+        account=account,
+    )
+
+    def make_intake(service: Service) -> Intake:
+        return Intake(
+            bus,
+            store,
+            ledger,
+            execution,
+            projector,
+            utc_now,
+            subscription=settings.trading_orders_subscription,
+            environment=settings.environment,
+            account_names=settings.account_names(),
+            accepted=service.accept,
+            backlog=service.backlog,
+        )
+
+    return Service(parts, make_intake)

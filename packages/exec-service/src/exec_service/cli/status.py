@@ -1,0 +1,238 @@
+"""``exec-service status``: what runs, what is open, what waits, what needs a person; all of it from the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from exec_service.cli.options import JSON
+from exec_service.cli.reading import embedded_settings, existing_store
+
+if TYPE_CHECKING:
+    from exec_service.settings import Settings
+    from exec_service.stores import Document, Store, WorkerState
+
+#: What `status` says of an order that needs a look.
+_BRIEF: Final = (
+    "signal_id",
+    "leg_index",
+    "client_order_id",
+    "account_id",
+    "symbol",
+    "side",
+    "quantity",
+    "status",
+    "order_id",
+    "submitted_at",
+    "attention",
+)
+
+
+@click.command(short_help="Show what runs, what waits and what needs a person.")
+@JSON
+def status(as_json: bool) -> None:
+    """Show workers, accounts, orders by status, what is unknown or needs a person, and what waits for delivery."""
+    import asyncio
+
+    from exec_service.cli.output import print_json
+
+    found = asyncio.run(_status(embedded_settings()))
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+async def _status(settings: Settings) -> dict[str, Any]:
+    from exec_core.clock import utc_now
+
+    from exec_service.commands import OPEN
+    from exec_service.stores import COMMANDS, DEAD_LETTERS, ORDERS, Not
+
+    async with existing_store(settings) as store:
+        workers = {worker.worker_id: worker for worker in await store.workers()}
+        accounts = await _accounts(store, settings, workers)
+        owners = {account["worker_id"] for account in accounts}
+        unknown = await store.load(ORDERS, {"status": "UNKNOWN"}, order_by="sequence")
+        attention = await store.load(ORDERS, {"attention": Not(None)}, order_by="sequence")
+        commands = await store.load(COMMANDS, {"state": OPEN}, order_by="created_at")
+        return {
+            "data_dir": str(settings.exec_data_dir.resolve()),
+            "workers": [
+                _worker(worker) for worker in workers.values() if not worker.is_gone or worker.worker_id in owners
+            ],
+            "accounts": accounts,
+            "orders": await _orders_by_status(store),
+            "unknown": [_brief(order) for order in unknown],
+            "attention": [_brief(order) for order in attention],
+            "outbox": await _outbox(store, utc_now()),
+            "dead_letters": len(await store.load(DEAD_LETTERS)),
+            "open_commands": [_command(command) for command in commands],
+        }
+
+
+def _worker(worker: WorkerState) -> dict[str, Any]:
+    return {
+        "worker_id": worker.worker_id,
+        "state": _state(worker),
+        "alive": not worker.is_gone,
+        "since": worker.started_at,
+        "heartbeat_age_seconds": round(worker.heartbeat_age_seconds, 1),
+        "host": worker.host,
+        "process_id": worker.process_id,
+    }
+
+
+def _state(worker: WorkerState) -> str:
+    if not worker.is_gone:
+        return "running"
+    if worker.released:
+        return "stopped"
+    return "died" if worker.proven_dead else "silent"
+
+
+async def _accounts(store: Store, settings: Settings, workers: Mapping[str, WorkerState]) -> list[dict[str, Any]]:
+    """The accounts that a worker has owned, and those that are configured. What a gone worker said counts no more."""
+    from exec_service.stores import ACCOUNTS
+
+    owned = {document["_id"]: document for document in await store.load(ACCOUNTS)}
+    found = []
+    for account_id in sorted({*owned, *settings.accounts}):
+        document: Mapping[str, Any] = owned.get(account_id, {})
+        configured = settings.account(account_id)
+        owner = workers.get(document.get("worker_id", ""))
+        alive = owner is not None and not owner.is_gone
+        found.append(
+            {
+                "account_id": account_id,
+                "name": None if configured is None else configured.name,
+                "broker": None if configured is None else configured.broker,
+                "worker_id": document.get("worker_id"),
+                "owner_alive": alive,
+                "availability": document.get("availability") if alive else None,
+                "availability_since": document.get("availability_since") if alive else None,
+                "availability_reason": document.get("availability_reason") if alive else None,
+            }
+        )
+    return found
+
+
+async def _orders_by_status(store: Store) -> dict[str, int]:
+    from exec_core.orders import OrderStatus
+
+    from exec_service.stores import ORDERS
+
+    counted = Counter(document["status"] for document in await store.load(ORDERS))
+    return {name.value: counted[name.value] for name in OrderStatus}
+
+
+async def _outbox(store: Store, now: datetime) -> list[dict[str, Any]]:
+    """What waits to be delivered, per channel."""
+    from exec_service.stores import OUTBOX
+
+    oldest: dict[str, datetime] = {}
+    waiting: Counter[str] = Counter()
+    for row in await store.load(OUTBOX, {"delivered_at": None}):
+        channel = row["channel"]
+        waiting[channel] += 1
+        oldest[channel] = min(row["created_at"], oldest.get(channel, row["created_at"]))
+    return [
+        {
+            "channel": channel,
+            "waiting": waiting[channel],
+            "oldest_created_at": since,
+            "oldest_age_seconds": round(max(0.0, (now - since).total_seconds()), 1),
+        }
+        for channel, since in sorted(oldest.items())
+    ]
+
+
+def _brief(order: Document) -> dict[str, Any]:
+    return {name: order[name] for name in _BRIEF}
+
+
+def _command(command: Document) -> dict[str, Any]:
+    names = ("kind", "client_order_id", "account_id", "arguments", "who", "created_at")
+    return {"command_id": command["_id"], **{name: command[name] for name in names}}
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    from exec_service.cli.output import print_table
+
+    click.echo(f"Data directory: {found['data_dir']}\n")
+    print_table(
+        "Workers",
+        ("worker", "state", "since", "heartbeat"),
+        [
+            (row["worker_id"], row["state"], row["since"], f"{row['heartbeat_age_seconds']} s ago")
+            for row in found["workers"]
+        ],
+        empty="No worker runs: start `exec-service run --embedded`.",
+    )
+    print_table(
+        "Accounts",
+        ("account", "name", "broker", "worker", "availability", "since", "reason"),
+        [
+            (
+                row["account_id"],
+                row["name"],
+                row["broker"],
+                row["worker_id"] if row["owner_alive"] else None,
+                row["availability"],
+                row["availability_since"],
+                row["availability_reason"],
+            )
+            for row in found["accounts"]
+        ],
+    )
+    print_table("Orders", ("status", "count"), [(name, count) for name, count in found["orders"].items() if count])
+    for title, name in (("Unknown outcome", "unknown"), ("Needs attention", "attention")):
+        if found[name]:
+            columns = (
+                "signal",
+                "account",
+                "side",
+                "quantity",
+                "symbol",
+                "status",
+                "order id",
+                "submitted",
+                "attention",
+            )
+            print_table(title, columns, [_attention_row(row) for row in found[name]])
+    print_table(
+        "Waiting for delivery",
+        ("channel", "waiting", "oldest"),
+        [(row["channel"], row["waiting"], f"{row['oldest_age_seconds']} s") for row in found["outbox"]],
+        empty="Waiting for delivery: nothing",
+    )
+    print_table(
+        "Open commands",
+        ("asked", "who", "command", "order", "account"),
+        [
+            (row["created_at"], row["who"], row["kind"], row["client_order_id"], row["account_id"])
+            for row in found["open_commands"]
+        ],
+        empty="Open commands: none",
+    )
+    click.echo(f"Dead letters: {found['dead_letters']}")
+
+
+def _attention_row(row: Mapping[str, Any]) -> tuple[object, ...]:
+    from exec_service.cli.output import quantity
+
+    return (
+        row["signal_id"],
+        row["account_id"],
+        row["side"],
+        quantity(row["quantity"]),
+        row["symbol"],
+        row["status"],
+        row["order_id"],
+        row["submitted_at"],
+        row["attention"],
+    )

@@ -1,0 +1,168 @@
+"""One account at work: its session, its sender, its time-outs and its settling, from take-over to hand-over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from exec_core.broker import Availability, BrokerConfig, BrokerPlugin
+from exec_core.clock import Clock
+from exec_core.orders import OrderStatus
+from exec_core.plugins import BrokerFactory
+
+from exec_service import journal
+from exec_service.dispatch import Dispatcher
+from exec_service.execution import Execution
+from exec_service.ledger import Ledger
+from exec_service.ownership import Ownership
+from exec_service.projections import Projector
+from exec_service.receiving import Receiver
+from exec_service.records import OrderRecord
+from exec_service.recovery import Settler
+from exec_service.session import AccountSession
+from exec_service.settings import Settings
+from exec_service.stores import ACCOUNTS, ORDERS, LeaseLost, Store, Write
+from exec_service.timeouts import Canceller
+from exec_service.units import Entry
+
+logger = logging.getLogger(__name__)
+
+
+class AccountDesk:
+    """All that is done for one account that we own."""
+
+    def __init__(
+        self,
+        ownership: Ownership,
+        config: BrokerConfig,
+        plugin: BrokerPlugin,
+        settings: Settings,
+        execution: Execution,
+        ledger: Ledger,
+        store: Store,
+        projector: Projector,
+        clock: Clock,
+        may_send: Callable[[], bool],
+    ) -> None:
+        self.account_id = ownership.account_id
+        self._ledger = ledger
+        self._store = store
+        self._projector = projector
+        self._clock = clock
+        self.receiver = Receiver(execution, ledger, store, clock, config.account_id, plugin.name)
+        self.session = AccountSession(
+            self.account_id, lambda: BrokerFactory.create_from(plugin, config), self.receiver.take, clock
+        )
+        settle_seconds = settings.unknown_settle_seconds
+        self.settler = Settler(
+            self.account_id,
+            plugin,
+            execution,
+            ledger,
+            self.session,
+            self.receiver,
+            clock,
+            settle_seconds=plugin.unknown_settle_seconds if settle_seconds is None else settle_seconds,
+            sender_done_at=clock() + timedelta(seconds=ownership.sender_done_after_seconds),
+        )
+        self.canceller = Canceller(
+            self.account_id,
+            execution,
+            ledger,
+            self.session,
+            clock,
+            default_seconds=settings.order_timeout_seconds,
+            look=self.settler.look,
+        )
+        self.dispatcher = Dispatcher(
+            self.account_id,
+            execution,
+            ledger,
+            self.session,
+            clock,
+            may_send=may_send,
+            max_retries=settings.max_retry_attempts,
+        )
+        self.session.opened = self.settler.catch_up
+        self.session.told = self._told
+        self.dispatcher.alarm = self._held
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take the account up: what is open is watched and settled, what is PENDING is sent."""
+        entries = await self._ledger.adopt_all(self.account_id)
+        if entries:
+            logger.info("Account %s: %d unfinished orders are taken up", self.account_id, len(entries))
+        await self.receiver.start()
+        self.canceller.start()
+        self.dispatcher.start()
+        await self.settler.start()
+        for entry in self._ledger.live(self.account_id):
+            self.canceller.watch(entry)
+            self._remind(entry)
+        self._task = asyncio.create_task(self.session.run(), name=f"session {self.account_id}")
+        await self.session.attempted.wait()
+        self.send_waiting()
+
+    def send_waiting(self) -> None:
+        """Queue what the broker has not answered, oldest first."""
+        for entry in self._ledger.live(self.account_id):
+            self.dispatcher.add(entry)
+
+    def accept(self, record: OrderRecord) -> None:
+        """Take a PENDING order that was just stored."""
+        self._ledger.adopt(record)
+        entry = self._ledger.get(record.id)
+        if entry is not None and self.session.attempted.is_set():
+            self.dispatcher.add(entry)
+
+    async def refresh(self) -> None:
+        """Find the orders that another worker's intake has stored for this account."""
+        where = {"account_id": self.account_id, "status": OrderStatus.PENDING.value}
+        for document in await self._store.load(ORDERS, where, order_by="sequence"):
+            record = journal.order_record(document, ())
+            if record is not None and self._ledger.get(record.id) is None:
+                self.accept(record)
+
+    async def drain(self) -> None:
+        """Begin no further send; wait for the answers that are under way."""
+        await self.dispatcher.drain()
+
+    async def stop(self) -> None:
+        """Let go of the account; orders that rest at the broker stay there."""
+        await self.dispatcher.stop()
+        await self.canceller.stop()
+        await self.settler.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.receiver.stop()
+
+    def _remind(self, entry: Entry) -> None:
+        """An order that needs a person is alarmed at every start."""
+        if entry.order.attention is not None:
+            text = f"{entry.order.request.signal_id}: {entry.order.attention}"
+            self._write(*self._projector.alarm(self.account_id, text, self._clock()))
+
+    def _told(self, availability: Availability) -> None:
+        state = {
+            "availability": availability.state.value,
+            "availability_since": availability.since,
+            "availability_reason": availability.reason,
+        }
+        self._write(Write(ACCOUNTS, self.account_id, None, state))
+
+    def _held(self, availability: Availability) -> None:
+        text = f"Orders are held back: {availability.state.value.lower().replace('_', ' ')}: {availability.reason}"
+        logger.warning("Account %s: %s", self.account_id, text)
+        self._write(*self._projector.alarm(self.account_id, text, self._clock()))
+
+    def _write(self, *writes: Write) -> None:
+        def seen(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None and not isinstance(error, LeaseLost):
+                logger.error("Account %s: its state could not be written", self.account_id, exc_info=error)
+
+        self._ledger.write(*writes).add_done_callback(seen)

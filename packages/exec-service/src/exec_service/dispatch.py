@@ -1,0 +1,258 @@
+"""Sends one account's PENDING orders: each at most once, in order of arrival per symbol, so many at a time.
+
+PENDING -> SUBMITTING is durable before the bytes leave, so whoever finds a SUBMITTING order after a crash asks the
+broker and never sends. An order of a symbol waits until the broker has answered the one before; one that is UNKNOWN
+holds its symbol until it is settled, because what should follow it depends on whether it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from exec_core.broker import Availability, AvailabilityState
+from exec_core.clock import Clock
+from exec_core.errors import AuthenticationFailed, NotSent, OrderRejected, OrderUnsupported, OutcomeUnknown
+from exec_core.events import AnswerLost, Dispatched, Refused, SendFailed, Withdrawn
+from exec_core.identifiers import ClientOrderId
+from exec_core.orders import OrderStatus, ReasonCode
+from exec_core.reports import OrderReport, ReportStatus
+
+from exec_service import texts
+from exec_service.execution import Execution
+from exec_service.ledger import Ledger
+from exec_service.logs import order_log
+from exec_service.session import AccountSession
+from exec_service.units import Entry
+
+logger = logging.getLogger(__name__)
+
+#: Orders of one account that may be between SUBMITTING and the broker's answer: all that a kill can leave in doubt.
+DISPATCH_SLOTS = 16
+#: Waits before the second, third, … attempt at an unreachable broker.
+RETRY_SECONDS = (1.0, 2.0, 4.0)
+#: States in which the broker has not yet said anything that the next order of the symbol could rely on.
+UNANSWERED = frozenset({OrderStatus.PENDING, OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
+
+
+class Dispatcher:
+    """One account's sender."""
+
+    def __init__(
+        self,
+        account_id: str,
+        execution: Execution,
+        ledger: Ledger,
+        session: AccountSession,
+        clock: Clock,
+        *,
+        may_send: Callable[[], bool],
+        max_retries: int,
+    ) -> None:
+        self._account_id = account_id
+        self._execution = execution
+        self._ledger = ledger
+        self._session = session
+        self._clock = clock
+        self._may_send = may_send
+        self._max_retries = max_retries
+        self._slots = asyncio.Semaphore(DISPATCH_SLOTS)
+        self._lanes: dict[str, deque[ClientOrderId]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiters: dict[ClientOrderId, asyncio.Event] = {}
+        self._known: set[ClientOrderId] = set()
+        self._draining = asyncio.Event()
+        self._sending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._held_alarm: AvailabilityState | None = None
+        self.alarm: Callable[[Availability], None] = lambda _availability: None
+
+    def start(self) -> None:
+        """Hear of changes; `add` brings the orders."""
+        self._ledger.changed.append(self._on_change)
+
+    async def drain(self) -> None:
+        """Begin no further send; return when those under way have their answer."""
+        self._draining.set()
+        for waiter in self._waiters.values():
+            waiter.set()
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """End at once."""
+        self._draining.set()
+        self._ledger.changed.remove(self._on_change)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def add(self, entry: Entry) -> None:
+        """Queue an order that the broker has not answered yet; orders must be added in the order of arrival."""
+        order_id, symbol = entry.record.id, entry.order.request.instrument.symbol
+        if order_id in self._known or entry.order.status not in UNANSWERED:
+            return
+        self._known.add(order_id)
+        lane = self._lanes.get(symbol)
+        if lane is not None:
+            lane.append(order_id)
+            return
+        self._lanes[symbol] = deque([order_id])
+        task = asyncio.get_running_loop().create_task(self._run_lane(symbol), name=f"dispatch {symbol}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_lane(self, symbol: str) -> None:
+        """Send a symbol's orders one after the other."""
+        lane = self._lanes[symbol]
+        try:
+            while lane and not self._draining.is_set():
+                order_id = lane[0]
+                try:
+                    await self._answered(order_id)
+                except Exception:
+                    # The order's state is safe in the store; a restart takes it up. The others go on.
+                    logger.exception("Sending order %s failed", order_id)
+                lane.popleft()
+                self._known.discard(order_id)
+        finally:
+            del self._lanes[symbol]
+
+    async def _answered(self, order_id: ClientOrderId) -> None:
+        """See the order through until the broker has answered, it is refused, or we are to stop."""
+        changed = self._waiters.setdefault(order_id, asyncio.Event())
+        tries = 0
+        try:
+            while not self._draining.is_set():
+                changed.clear()
+                entry = self._ledger.get(order_id)
+                if entry is None or entry.order.status not in UNANSWERED:
+                    return
+                if entry.order.status is not OrderStatus.PENDING:
+                    await changed.wait()  # `recovery` settles it
+                    continue
+                if await self._refused(entry):
+                    return
+                wait = self._hold()
+                if wait is None:
+                    failure = await self._attempt(entry)
+                    if failure is None:
+                        continue
+                    if isinstance(failure, AuthenticationFailed):
+                        wait = 1.0
+                    else:
+                        tries += 1
+                        if tries > self._max_retries:
+                            text = f"The broker could not be reached ({tries} attempts): {failure}"
+                            await self._refuse(order_id, ReasonCode.CONNECTION_FAILED, text)
+                            return
+                        wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS)) - 1]
+                await self._pause(changed, wait)
+        finally:
+            del self._waiters[order_id]
+
+    async def _pause(self, changed: asyncio.Event, seconds: float) -> None:
+        """Wait, unless the order changes or we are to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    def _hold(self) -> float | None:
+        """How long to keep the order back because a person, or the announced end of a break, is waited for."""
+        availability = self._session.availability()
+        held = availability.state in (AvailabilityState.LOGIN_NEEDED, AvailabilityState.ANNOUNCED_BREAK)
+        if not held:
+            self._held_alarm = None
+            return None
+        if self._held_alarm is not availability.state:
+            self._held_alarm = availability.state
+            self.alarm(availability)
+        return 1.0
+
+    async def _refused(self, entry: Entry) -> bool:
+        """Whether the order must not be sent (any more); then it is ended, durably."""
+        order = entry.order
+        if order.cancel is not None:
+            event = Withdrawn(order.cancel.reason_code, order.cancel.reason)
+            await self._execution.apply_if(entry.record.id, OrderStatus.PENDING, event)
+            return True
+        stale = self._execution.stale(entry.record, self._clock())
+        if stale is not None:
+            await self._refuse(entry.record.id, ReasonCode.STALE, stale)
+            return True
+        return False
+
+    async def _refuse(self, order_id: ClientOrderId, code: ReasonCode, reason: str) -> None:
+        await self._execution.apply_if(order_id, OrderStatus.PENDING, Refused(code, reason))
+
+    async def _attempt(self, entry: Entry) -> NotSent | None:
+        """One attempt; what proves that nothing was sent comes back, anything else is in the order's state."""
+        async with self._slots:
+            if self._draining.is_set():
+                return None
+            self._sending += 1
+            self._idle.clear()
+            try:
+                return await self._send(entry)
+            finally:
+                self._sending -= 1
+                if not self._sending:
+                    self._idle.set()
+
+    async def _send(self, entry: Entry) -> NotSent | None:
+        order_id, signal_id = entry.record.id, entry.order.request.signal_id
+        try:
+            broker = self._session.broker
+            refusal = broker.plugin.capabilities.refusal(entry.order.request)
+            if refusal is not None:
+                await self._refuse(order_id, ReasonCode.UNSUPPORTED, f"{broker.plugin.name}: {refusal}")
+                return None
+            if not broker.availability().is_ready:
+                return NotSent(broker.availability().reason or "the broker is not ready")
+        except NotSent as error:
+            await self._execution.apply_if(order_id, OrderStatus.PENDING, SendFailed(str(error)))
+            order_log.warning(texts.connection_attempt_failed(str(error)), signal_id)
+            return error
+        sent = await self._execution.apply_if(order_id, OrderStatus.PENDING, Dispatched())
+        if sent is None or sent.order.status is not OrderStatus.SUBMITTING:
+            return None
+        if not self._may_send():
+            await self._execution.apply(order_id, SendFailed("this worker's lease may have run out"))
+            return NotSent("this worker's lease may have run out")
+        order_log.info(texts.placing(sent.order), signal_id)
+        try:
+            placed = await broker.place_order(sent.order)
+        except OrderRejected as error:
+            report = OrderReport(ReportStatus.REJECTED, order_id, reason=str(error), venue_time=None)
+        except OrderUnsupported as error:
+            # Asked above, so this is an adapter that guards itself more strictly: nothing was sent.
+            await self._execution.apply(order_id, SendFailed(str(error)))
+            await self._refuse(order_id, ReasonCode.UNSUPPORTED, str(error))
+            return None
+        except NotSent as error:
+            await self._execution.apply(order_id, SendFailed(str(error)))
+            order_log.warning(texts.connection_attempt_failed(str(error)), signal_id)
+            return error
+        except OutcomeUnknown as error:
+            await self._execution.apply(order_id, AnswerLost(str(error)))
+            return None
+        else:
+            report = OrderReport(
+                placed.status, order_id, placed.broker_order_id, venue_time=None, details=placed.details
+            )
+        await self._execution.receive(order_id, report)
+        return None
+
+    def _on_change(self, _before: object, after: Entry) -> None:
+        waiter = self._waiters.get(after.record.id)
+        if waiter is not None:
+            waiter.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait to be answered."""
+        return len(self._known)

@@ -1,0 +1,156 @@
+"""THE CENTRE: what becomes of an order, from the message to its end.
+
+`process_order` takes an order in, `handle_order_fill` books an execution, `handle_order_rejection` ends a refused
+order; everything else that a broker says goes through `handle_order_report`. Each is one event and one transaction:
+the lifecycle judges it, and order, fills, position, confirmation and outbox are written together or not at all.
+
+It knows no broker and no bus; who calls it: `intake` (messages), `receiving` (reports), `dispatch` (sending),
+`timeouts`, `recovery` and `commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from exec_core import lifecycle
+from exec_core.clock import Clock
+from exec_core.events import Event, Refused
+from exec_core.identifiers import ClientOrderId
+from exec_core.lifecycle import Change
+from exec_core.orders import Order, OrderStatus, ReasonCode
+from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
+
+from exec_service import bookkeeping, texts
+from exec_service.ledger import Ledger
+from exec_service.logs import order_log
+from exec_service.records import OrderRecord
+from exec_service.settings import Account
+from exec_service.units import Entry, Unit
+
+
+class Execution:
+    """The service's decisions about orders; see the module's text."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        account: Callable[[str], Account | None],
+        max_age_seconds: float,
+    ) -> None:
+        self.ledger = ledger
+        self._clock = clock
+        self._account = account
+        self._max_age_seconds = max_age_seconds
+
+    # ------------------------------------------------------------------ taking an order in
+
+    def process_order(self, record: OrderRecord) -> OrderRecord:
+        """Judge a well-formed order before it is stored: PENDING, or refused for its account or its age.
+
+        A PENDING order is durable as soon as the intake has inserted it, and then belongs to whoever owns its
+        account: `dispatch` sends it, `session` hears what becomes of it.
+        """
+        request = record.order.request
+        account = self._account(request.account_id)
+        if account is None:
+            known = f"The account {request.account_id} is not configured: add it to ACCOUNTS, or correct account_id"
+            return self._refused(record, ReasonCode.UNKNOWN_ACCOUNT, known)
+        record = replace(record, broker=account.broker)
+        stale = self.stale(record, self._clock())
+        return record if stale is None else self._refused(record, ReasonCode.STALE, stale)
+
+    def _refused(self, record: OrderRecord, code: ReasonCode, reason: str) -> OrderRecord:
+        change = lifecycle.apply(record.order, Refused(code, reason), self._clock())
+        return replace(record, order=change.order)
+
+    def stale(self, record: OrderRecord, now: datetime) -> str | None:
+        """Why the order is too old to be sent at `now`; None if it is fresh."""
+        age = (now - record.source.age_from).total_seconds()
+        if age <= self._max_age_seconds:
+            return None
+        return (
+            f"The order is {age:.0f} s old, older than ORDER_MAX_AGE_SECONDS = {self._max_age_seconds:g} s; "
+            "it was not placed"
+        )
+
+    # ------------------------------------------------------------------ what the broker says
+
+    def receive(self, order_id: ClientOrderId, report: Report) -> asyncio.Future[Entry]:
+        """Book one report about an order of ours; the future is done when it is durable.
+
+        Reports are judged in the order of the calls. `receiving` finds out whose report it is.
+        """
+        return self.ledger.submit(lambda unit: self._report(unit, order_id, report))
+
+    def _report(self, unit: Unit, order_id: ClientOrderId, report: Report) -> Entry:
+        match report:
+            case FillReport():
+                return self.handle_order_fill(unit, order_id, report)
+            case OrderReport(status=ReportStatus.REJECTED):
+                return self.handle_order_rejection(unit, order_id, report)
+            case _:
+                return self.handle_order_report(unit, order_id, report)
+
+    def handle_order_fill(self, unit: Unit, order_id: ClientOrderId, fill_data: FillReport) -> Entry:
+        """An execution: booked exactly once, in any state, with its position and realized PnL.
+
+        The confirmation and the notification follow through the outbox, written in the same transaction.
+        """
+        return self._apply(unit, order_id, fill_data)
+
+    def handle_order_rejection(self, unit: Unit, order_id: ClientOrderId, rejection_reason: OrderReport) -> Entry:
+        """The broker refused the order: final, stored with its reason, told, and never tried again."""
+        return self._apply(unit, order_id, rejection_reason)
+
+    def handle_order_report(self, unit: Unit, order_id: ClientOrderId, report: OrderReport | CommissionReport) -> Entry:
+        """The order's state as the broker sees it, or what an execution cost."""
+        return self._apply(unit, order_id, report)
+
+    # ------------------------------------------------------------------ what we do ourselves
+
+    async def apply(self, order_id: ClientOrderId, event: Event) -> Entry:
+        """Judge `event` against the order, durably; the order after it.
+
+        :raises LeaseLost: another worker owns the account by now.
+        """
+        return await self.ledger.submit(lambda unit: self._apply(unit, order_id, event))
+
+    async def apply_if(self, order_id: ClientOrderId, status: OrderStatus, event: Event) -> Entry | None:
+        """The same, if the order is still in `status` when its turn comes; else None."""
+
+        def decide(unit: Unit) -> Entry | None:
+            if unit.entry(order_id).order.status is not status:
+                return None
+            return self._apply(unit, order_id, event)
+
+        return await self.ledger.submit(decide)
+
+    def _apply(self, unit: Unit, order_id: ClientOrderId, event: Event) -> Entry:
+        entry = unit.entry(order_id)
+        change = lifecycle.apply(entry.order, event, unit.now)
+        if not change.changed:
+            return entry
+        broker = entry.record.broker or "none"
+        shares = bookkeeping.book(unit, entry.order, change, broker, entry.shares)
+        after = Entry(replace(entry.record, order=change.order), shares)
+        unit.put(after, change.alarms)
+        self._tell(unit, entry.order, change)
+        return after
+
+    def _tell(self, unit: Unit, before: Order, change: Change) -> None:
+        """The log lines of a change, once it is durable."""
+        lines = texts.log_lines(before, change.order)
+        signal_id = change.order.request.signal_id
+
+        def log() -> None:
+            for line in lines:
+                order_log.info(line, signal_id)
+            for alarm in change.alarms:
+                order_log.warning(alarm, signal_id)
+
+        unit.afterwards(log)

@@ -1,0 +1,250 @@
+"""Takes messages in: durable first, acknowledged then; a repetition is recognised, a bad one is kept and answered.
+
+Any worker may do this for any account. The insert of an order under its derived id is the deduplication; whoever owns
+the account sends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from exec_core.clock import Clock
+from exec_core.identifiers import ClientOrderId, SignalId, digest
+from exec_core.orders import OrderStatus, ReasonCode
+
+from exec_service import journal, texts, wire
+from exec_service.backoff import exponential
+from exec_service.buses import Bus, BusError, Message
+from exec_service.execution import Execution
+from exec_service.ledger import Ledger
+from exec_service.logs import order_log
+from exec_service.projections import Projector
+from exec_service.records import Accepted, Invalid, OrderRecord, Unreadable
+from exec_service.stores import DEAD_LETTERS, ORDERS, Document, RevisionConflict, Store, StoreUnavailable, Write
+from exec_service.units import Entry, Unit
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGES = 200
+#: Orders that may wait to be sent before no more are taken in: the bus keeps the rest.
+MAX_BACKLOG = 5_000
+#: At most one alert about dead letters in so many seconds.
+DEAD_LETTER_ALERT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A message's order document, before it is known whether its id is new."""
+
+    order_id: ClientOrderId
+    signal_id: SignalId
+    content: str
+    message: Message
+    order: OrderRecord | Invalid
+
+
+class ArrivalNumbers:
+    """Numbers that rise, also across restarts: what arrived first is sent first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def next(self) -> int:
+        """The next number: microseconds since 1970, or one more than the last."""
+        self._last = max(self._last + 1, int(self._clock().timestamp() * 1_000_000))
+        return self._last
+
+
+class Intake:
+    """Pulls, makes durable, acknowledges; `accepted` is told of each order that is PENDING now."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        ledger: Ledger,
+        execution: Execution,
+        projector: Projector,
+        clock: Clock,
+        *,
+        subscription: str,
+        environment: str | None,
+        account_names: Mapping[str, str],
+        accepted: Callable[[OrderRecord], None],
+        backlog: Callable[[], int],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._ledger = ledger
+        self._execution = execution
+        self._projector = projector
+        self._clock = clock
+        self._subscription = subscription
+        self._environment = environment
+        self._account_names = account_names
+        self._accepted = accepted
+        self._backlog = backlog
+        self._sequence = ArrivalNumbers(clock)
+        self._alerted_at: datetime | None = None
+        self._taking: asyncio.Future[None] | None = None
+
+    async def settled(self) -> None:
+        """Wait for the batch that was under way when `run` was cancelled."""
+        if self._taking is not None:
+            await asyncio.wait([self._taking])
+
+    async def run(self) -> None:
+        """Take messages in until cancelled; what is being made durable then is still acknowledged."""
+        waits = exponential(0.2, 10.0)
+        while True:
+            if self._backlog() >= MAX_BACKLOG:
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                messages = await self._bus.pull(self._subscription, MAX_MESSAGES)
+                self._taking = asyncio.ensure_future(self.take(messages))
+                await asyncio.shield(self._taking)
+                waits = exponential(0.2, 10.0)
+            except (BusError, StoreUnavailable) as error:
+                # Not acknowledged, so the bus delivers it again; what was stored is recognised.
+                logger.warning("Taking orders in failed, trying again: %s", error)
+                await asyncio.sleep(next(waits))
+
+    async def take(self, messages: Sequence[Message]) -> None:
+        """Make every message durable, as an order or a dead letter, then acknowledge them all."""
+        received_at = self._clock()
+        taken: list[_Taken] = []
+        for message in messages:
+            parsed = wire.parse(
+                message.data,
+                message_id=message.message_id,
+                published_at=message.publish_time,
+                received_at=received_at,
+                sequence=self._sequence.next(),
+                attributes=message.attributes,
+                environment=self._environment,
+                accounts=self._account_names,
+            )
+            match parsed:
+                case Accepted(record):
+                    signal_id = record.order.request.signal_id
+                    order_log.info(texts.received(signal_id), signal_id)
+                    judged = self._execution.process_order(record)
+                    taken.append(_Taken(judged.id, signal_id, record.source.content, message, judged))
+                case Invalid():
+                    order_log.info(texts.received(parsed.key.signal_id), parsed.key.signal_id)
+                    order_id = parsed.key.client_order_id()
+                    taken.append(_Taken(order_id, parsed.key.signal_id, parsed.source.content, message, parsed))
+                case Unreadable(reason, code, signal):
+                    await self._dead_letter(message, code, reason, signal)
+        repeats = await self._store_new(taken)
+        if repeats:
+            await self._judge_repeats(repeats)
+        await self._bus.acknowledge(self._subscription, [message.ack_id for message in messages])
+
+    async def _store_new(self, taken: Sequence[_Taken]) -> list[_Taken]:
+        """Insert what is new: PENDING orders in one go, refused ones each with its answer; the rest comes back."""
+        repeats: list[_Taken] = []
+        first: dict[ClientOrderId, _Taken] = {}
+        for item in taken:
+            if item.order_id in first:
+                repeats.append(item)
+            else:
+                first[item.order_id] = item
+        pending: list[OrderRecord] = []
+        answered: list[_Taken] = []
+        for item in first.values():
+            if isinstance(item.order, OrderRecord) and item.order.order.status is OrderStatus.PENDING:
+                pending.append(item.order)
+            else:
+                answered.append(item)
+        known = await self._store.insert(ORDERS, [journal.order_document(record) for record in pending])
+        for record in pending:
+            if record.id in known:
+                repeats.append(first[record.id])
+            else:
+                self._accepted(record)
+        repeats += [item for item in answered if not await self._store_answered(item)]
+        return repeats
+
+    async def _store_answered(self, item: _Taken) -> bool:
+        """Store a refused order together with its confirmation; False if its id is taken."""
+        if await self._store.load(ORDERS, {"_id": item.order_id}, limit=1):
+            return False
+        order = item.order
+
+        def decide(unit: Unit) -> None:
+            if isinstance(order, OrderRecord):
+                unit.put(Entry(order))
+                lines = texts.log_lines(None, order.order)
+            else:
+                unit.write(*self._projector.invalid(order, unit.now))
+                lines = [texts.rejected(order.reason)]
+
+            def log() -> None:
+                for line in lines:
+                    order_log.info(line, item.signal_id)
+
+            unit.afterwards(log)
+
+        try:
+            await self._ledger.submit(decide)
+        except RevisionConflict:
+            return False
+        return True
+
+    async def _judge_repeats(self, repeats: Sequence[_Taken]) -> None:
+        """Same key, same content: nothing else happens. Other content: kept as a dead letter, and told."""
+        ids = [item.order_id for item in repeats]
+        stored: dict[str, Document] = {
+            document["_id"]: document for document in await self._store.load(ORDERS, {"_id": ids})
+        }
+        for item in repeats:
+            if stored[item.order_id]["content"] == item.content:
+                order_log.info(texts.duplicate(), item.signal_id)
+                continue
+            reason = (
+                f"The signal_id {item.signal_id} was used before, for an order with other content; "
+                "this one was not placed, and nothing about the first has changed"
+            )
+            await self._dead_letter(item.message, ReasonCode.CONFLICT, reason, item.signal_id)
+
+    async def _dead_letter(self, message: Message, code: ReasonCode, reason: str, signal_id: str | None) -> None:
+        """Keep the message as it came; durable when this returns."""
+        now = self._clock()
+        letter: dict[str, Any] = {
+            "_id": digest("dead letter", message.message_id, message.data.hex()[:4096]),
+            "schema_version": journal.SCHEMA_VERSION,
+            "received_at": now,
+            "message_id": message.message_id,
+            "signal_id": signal_id,
+            "reason_code": code.value,
+            "reason": reason,
+            "body": None,
+            "body_b64": None,
+            "attributes": dict(message.attributes),
+        }
+        try:
+            letter["body"] = message.data.decode("utf-8")
+        except UnicodeDecodeError:
+            letter["body_b64"] = base64.b64encode(message.data).decode("ascii")
+        if await self._store.load(DEAD_LETTERS, {"_id": letter["_id"]}, limit=1):
+            return  # kept already: the message was delivered again
+        writes = [Write(DEAD_LETTERS, letter["_id"], None, letter)]
+        alert = self._alerted_at is None or (now - self._alerted_at).total_seconds() >= DEAD_LETTER_ALERT_SECONDS
+        if alert or code is ReasonCode.CONFLICT:
+            if code is not ReasonCode.CONFLICT:
+                self._alerted_at = now
+            writes += self._projector.dead_letter(letter["_id"], code, reason, signal_id, now)
+        await self._ledger.write(*writes)
+        if signal_id is not None:
+            order_log.warning(texts.refused_message(code, reason), signal_id)
+        else:
+            logger.warning("%s", texts.refused_message(code, reason))

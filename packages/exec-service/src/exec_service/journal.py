@@ -1,0 +1,354 @@
+"""Our own collections, exact: orders, fills, positions and unmatched reports, to documents and back without loss.
+
+Flat fields on top are for people and queries; the sub-documents `request`, `state`, `source` and `exact` are what
+things are restored from. An order's executions are documents of their own, never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final
+
+from exec_core.fills import Commission, Fill
+from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, digest
+from exec_core.instruments import Instrument, InstrumentDetails
+from exec_core.orders import (
+    CancelRequest,
+    Evidence,
+    HistoryEntry,
+    Order,
+    OrderEnd,
+    OrderRequest,
+    OrderStatus,
+)
+from exec_core.positions import Position, PositionKey, PositionSide, Share
+from exec_core.reports import CommissionReport, FillReport
+
+from exec_service.codecs import plain, plain_document, restore, restore_optional
+from exec_service.fields import invalid_fields, order_fields
+from exec_service.records import Invalid, OrderRecord, Source
+from exec_service.stores import Document
+from exec_service.units import HeldPosition
+
+SCHEMA_VERSION: Final = 1
+CLOSED: Final = "CLOSED"
+OPEN: Final = "OPEN"
+
+
+class SchemaTooNew(ValueError):
+    """A newer release wrote the document: this one must not guess what it means."""
+
+
+# ---------------------------------------------------------------------- orders
+
+
+def order_document(record: OrderRecord) -> Document:
+    """The order's document in `orders`, without its executions."""
+    order = record.order
+    fields = {
+        "_id": order.client_order_id,
+        "schema_version": SCHEMA_VERSION,
+        **order_fields(record),
+        "content": record.source.content,
+        "request": order.request,
+        "state": {
+            "broker": record.broker,
+            "quantity": order.quantity,
+            "details": order.details,
+            "attempts": order.attempts,
+            "sent_at": order.sent_at,
+            "acknowledged_at": order.acknowledged_at,
+            "working_since": order.working_since,
+            "reported_filled_quantity": order.reported_filled_quantity,
+            "cancel": order.cancel,
+            "end": order.end,
+            # A list: execution ids have dots in them, which field names must not.
+            "late_commissions": [
+                {"execution_id": execution_id, **plain(commission)}
+                for execution_id, commission in order.late_commissions.items()
+            ],
+        },
+        "source": record.source,
+        "history": order.history,
+    }
+    return plain_document(fields)
+
+
+def invalid_document(invalid: Invalid, at: datetime) -> Document:
+    """The document of an order that never was one: REJECTED / INVALID, with what could be read."""
+    entry = HistoryEntry(
+        at, "refused: invalid message", "service", Evidence.SERVICE, OrderStatus.REJECTED, 1, invalid.reason
+    )
+    fields = {
+        "_id": invalid.key.client_order_id(),
+        "schema_version": SCHEMA_VERSION,
+        **invalid_fields(invalid, at),
+        "content": invalid.source.content,
+        "request": None,
+        "state": None,
+        "source": invalid.source,
+        "history": [entry],
+    }
+    return plain_document(fields)
+
+
+def order_record(document: Mapping[str, Any], fills: Iterable[Mapping[str, Any]]) -> OrderRecord | None:
+    """The order of `document`, with the executions of its `fills` documents; None if it never was an order.
+
+    :raises SchemaTooNew: a newer release wrote it.
+    """
+    _check_schema(document)
+    if document["request"] is None:
+        return None
+    state = document["state"]
+    late = {
+        ExecutionId(item["execution_id"]): Commission(item["amount"], item["currency"], item["estimated"])
+        for item in state["late_commissions"]
+    }
+    order = Order(
+        client_order_id=ClientOrderId(document["_id"]),
+        request=restore(OrderRequest, document["request"]),
+        quantity=state["quantity"],
+        status=OrderStatus(document["status"]),
+        revision=document["revision"],
+        broker_order_ids=tuple(map(BrokerOrderId, document["broker_order_ids"])),
+        fills=MappingProxyType({key: fill_from_document(fill) for key, fill in _newest(fills).items()}),
+        late_commissions=MappingProxyType(late),
+        details=restore_optional(InstrumentDetails, state["details"]),
+        attempts=state["attempts"],
+        sent_at=state["sent_at"],
+        acknowledged_at=state["acknowledged_at"],
+        working_since=state["working_since"],
+        reported_filled_quantity=state["reported_filled_quantity"],
+        cancel=restore_optional(CancelRequest, state["cancel"]),
+        end=restore_optional(OrderEnd, state["end"]),
+        attention=document["attention"],
+        history=tuple(restore(HistoryEntry, entry) for entry in document["history"]),
+    )
+    return OrderRecord(order, restore(Source, document["source"]), document["sequence"], state["broker"])
+
+
+def _check_schema(document: Mapping[str, Any]) -> None:
+    if document["schema_version"] > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"{document['_id']} was written by a newer release (schema {document['schema_version']}, "
+            f"known up to {SCHEMA_VERSION}): start that release"
+        )
+
+
+# ---------------------------------------------------------------------- fills
+
+
+def fill_id(broker: str, account_id: str, fill: Fill) -> str:
+    """The name of an execution's document; a correction is a document of its own."""
+    name = f"{broker}|{account_id}|{fill.execution_id}"
+    return f"{name}#c{fill.correction}" if fill.correction else name
+
+
+def fill_document(
+    order: Order,
+    fill: Fill,
+    *,
+    broker: str,
+    shares: Iterable[Share],
+    received_at: datetime,
+    replaces: Fill | None = None,
+) -> Document:
+    """The execution's document, never changed once written. `replaces` is the execution that it corrects.
+
+    Its commission is what was known then; one that came later is in the order's state.
+    """
+    request, commission = order.request, fill.commission
+    is_leg = fill.leg is not None and 0 <= fill.leg < len(request.legs)
+    instrument = request.legs[fill.leg].instrument if is_leg and fill.leg is not None else request.instrument
+    fields = {
+        "_id": fill_id(broker, request.account_id, fill),
+        "schema_version": SCHEMA_VERSION,
+        "execution_id": fill.execution_id,
+        "correction": fill.correction,
+        "replaces": None if replaces is None else fill_id(broker, request.account_id, replaces),
+        "broker": broker.upper(),
+        "account_id": request.account_id,
+        "client_order_id": order.client_order_id,
+        "order_id": order.broker_order_id,
+        "signal_id": request.signal_id,
+        "leg_index": request.leg_index,
+        "strategy_name": request.strategy_name,
+        "symbol": instrument.symbol,
+        "instrument_type": instrument.asset_class.value,
+        "leg": fill.leg,
+        "side": fill.side.value,
+        "quantity": fill.quantity,
+        "price": fill.price,
+        "multiplier": instrument.multiplier_or_default(order.details),
+        "commission": None if commission is None else commission.amount,
+        "commission_currency": None if commission is None else commission.currency,
+        "commission_estimated": None if commission is None else commission.estimated,
+        "time": fill.time,
+        "received_at": received_at,
+        "shares": tuple(shares),
+    }
+    return plain_document(fields)
+
+
+def fill_from_document(document: Mapping[str, Any]) -> Fill:
+    """The execution of a `fills` document."""
+    _check_schema(document)
+    commission = None
+    if document["commission"] is not None:
+        commission = Commission(
+            document["commission"], document["commission_currency"], document["commission_estimated"]
+        )
+    values = {**document, "commission": commission}
+    return restore(Fill, {name: values[name] for name in _FILL_FIELDS})
+
+
+_FILL_FIELDS: Final = ("execution_id", "side", "quantity", "price", "time", "commission", "correction", "leg")
+
+
+def fill_shares(fills: Iterable[Mapping[str, Any]]) -> dict[ExecutionId, tuple[Share, ...]]:
+    """Which positions each execution went into, by its newest correction."""
+    return {
+        execution_id: tuple(restore(Share, share) for share in document["shares"])
+        for execution_id, document in _newest(fills).items()
+    }
+
+
+def _newest(fills: Iterable[Mapping[str, Any]]) -> dict[ExecutionId, Mapping[str, Any]]:
+    """Of each execution the document that counts: the highest correction, whatever order they come in."""
+    newest: dict[ExecutionId, Mapping[str, Any]] = {}
+    for document in fills:
+        known = newest.get(document["execution_id"])
+        if known is None or document["correction"] > known["correction"]:
+            newest[ExecutionId(document["execution_id"])] = document
+    return newest
+
+
+# ---------------------------------------------------------------------- positions
+
+
+def position_key(key: PositionKey) -> str:
+    """What at most one open position may have."""
+    return digest(key.strategy_name, key.account_id, key.instrument_key, key.product or "", length=32)
+
+
+def position_document(held: HeldPosition) -> Document:
+    """The position's document with its next revision; only what we may write.
+
+    `status` is written when it opens and when it closes: in between, other services' words stay.
+    """
+    position = held.position
+    instrument = position.instrument
+    document = {
+        "_id": position.id,
+        "schema_version": SCHEMA_VERSION,
+        "revision": held.revision + 1,
+        "position_key": position_key(position.key),
+        "strategy_name": position.key.strategy_name,
+        "account_id": position.key.account_id,
+        "product": position.key.product,
+        "symbol": instrument.symbol,
+        "instrument_type": instrument.asset_class.value,
+        "exchange": instrument.exchange,
+        "currency": instrument.currency,
+        "expiry": instrument.expiry,
+        "strike": None if instrument.strike is None else float(instrument.strike),
+        "right": None if instrument.right is None else instrument.right.value,
+        "multiplier": _number(position.multiplier),
+        "side": position.side.value,
+        "quantity": _number(abs(position.quantity)),
+        "residual_quantity": _number(position.residual_quantity),
+        "avg_entry_price": float(position.average_entry_price),
+        "realized_pnl": float(position.realized_pnl),
+        "commission": float(position.commission),
+        "order_ids": list(held.order_ids),
+        "order_count": held.order_count,
+        "opened_at": position.opened_at,
+        "updated_at": position.updated_at,
+        "closed_at": position.closed_at,
+        "exact": {
+            "instrument_key": position.key.instrument_key,
+            "instrument": instrument,
+            **{name: getattr(position, name) for name in _EXACT},
+        },
+    }
+    if position.is_closed:
+        document["status"] = CLOSED
+    elif not held.revision:
+        document["status"] = OPEN
+    return plain_document(document)
+
+
+_EXACT: Final = (
+    "multiplier",
+    "quantity",
+    "cost",
+    "average_entry_price",
+    "realized_pnl",
+    "cash_flow",
+    "commission",
+    "residual_quantity",
+)
+
+
+def held_position(document: Mapping[str, Any]) -> HeldPosition:
+    """The position of a `positions` document, at the revision that is stored. :raises SchemaTooNew: see there."""
+    _check_schema(document)
+    values = document["exact"]
+    key = PositionKey(
+        document["strategy_name"], AccountId(document["account_id"]), values["instrument_key"], document["product"]
+    )
+    position = Position(
+        id=document["_id"],
+        key=key,
+        instrument=restore(Instrument, values["instrument"]),
+        opened_at=document["opened_at"],
+        updated_at=document["updated_at"],
+        closed_at=document["closed_at"],
+        side=PositionSide(document["side"]),
+        **{name: values[name] for name in _EXACT},
+    )
+    return HeldPosition(position, document["revision"], tuple(document["order_ids"]), document["order_count"])
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+# ---------------------------------------------------------------------- reports that fit no order yet
+
+
+def unmatched_document(
+    account_id: str, broker: str, report: FillReport | CommissionReport, received_at: datetime
+) -> Document:
+    """The document of an execution, or its cost, whose order is not known; its repetition has the same name."""
+    if isinstance(report, FillReport):
+        kind, name = "FILL", fill_id(broker, account_id, report.fill)
+    else:
+        commission = report.commission
+        what = digest(str(commission.amount.normalize()), commission.currency, str(commission.estimated))
+        kind, name = "COMMISSION", f"{broker}|{account_id}|{report.execution_id}|commission|{what}"
+    fields = {
+        "_id": name,
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "account_id": account_id,
+        "broker": broker.upper(),
+        "broker_order_id": report.broker_order_id,
+        "client_order_id": report.client_order_id,
+        "received_at": received_at,
+        "matched_at": None,
+        "report": report,
+    }
+    return plain_document(fields)
+
+
+def unmatched_report(document: Mapping[str, Any]) -> FillReport | CommissionReport:
+    """The report of an `unmatched_reports` document. :raises SchemaTooNew: see there."""
+    _check_schema(document)
+    if document["kind"] == "FILL":
+        return restore(FillReport, document["report"])
+    return restore(CommissionReport, document["report"])

@@ -1,0 +1,1 @@
+"""The notifiers that come with the service, registered as any other plugin's."""

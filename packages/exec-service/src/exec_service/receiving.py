@@ -1,0 +1,127 @@
+"""Whose report is it: brings a broker's reports to the orders they are about, in the order they came.
+
+Reports of orders that are not ours are left alone. An execution that cannot be attributed (its order's broker id is
+not known yet, or it is not ours) is kept in the store and booked when the id becomes known: no fill is ever dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from exec_core.clock import Clock
+from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId
+from exec_core.orders import Order
+from exec_core.reports import OrderReport, Report
+
+from exec_service import journal
+from exec_service.execution import Execution
+from exec_service.ledger import Ledger
+from exec_service.stores import UNMATCHED, LeaseLost, Store, Write
+from exec_service.units import Entry
+
+logger = logging.getLogger(__name__)
+
+#: Reports that may wait for their commit before the session is read on.
+MAX_WAITING = 2_000
+
+
+class Receiver:
+    """Takes the reports of one account's session."""
+
+    def __init__(
+        self, execution: Execution, ledger: Ledger, store: Store, clock: Clock, account_id: AccountId, broker: str
+    ) -> None:
+        self._execution = execution
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._account_id = account_id
+        self._broker = broker
+        self._room = asyncio.Semaphore(MAX_WAITING)
+        self._kept: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Learn what was kept by an earlier run."""
+        for document in await self._store.load(UNMATCHED, {"account_id": self._account_id}):
+            if document.get("matched_at") is None and document["broker_order_id"]:
+                self._kept.add(document["broker_order_id"])
+        self._ledger.changed.append(self._on_change)
+
+    async def stop(self) -> None:
+        """Hear no more."""
+        self._ledger.changed.remove(self._on_change)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def take(self, report: Report) -> asyncio.Future[Entry] | None:
+        """Queue one report for booking; None if it is about no order of ours."""
+        order_id = await self._order_of(report)
+        if order_id is None or await self._ledger.find(order_id) is None:
+            await self._keep(report)
+            return None
+        await self._room.acquire()
+        booked = self._execution.receive(order_id, report)
+        booked.add_done_callback(self._booked(report))
+        return booked
+
+    def _booked(self, report: Report) -> Callable[[asyncio.Future[Entry]], None]:
+        def done(future: asyncio.Future[Entry]) -> None:
+            self._room.release()
+            error = None if future.cancelled() else future.exception()
+            if error is None or isinstance(error, LeaseLost):
+                return
+            # Nobody may lose a fill to a fault of ours: it is kept, and told.
+            logger.error("A report could not be booked and is kept: %s", report, exc_info=error)
+            self._spawn(self._keep(report))
+
+        return done
+
+    async def _order_of(self, report: Report) -> ClientOrderId | None:
+        if report.client_order_id is not None:
+            return report.client_order_id
+        if report.broker_order_id is None:
+            return None
+        return await self._ledger.find_by_broker_id(self._account_id, report.broker_order_id)
+
+    async def _keep(self, report: Report) -> None:
+        if isinstance(report, OrderReport):
+            logger.debug("A report about an order that is not ours: %s", report)
+            return
+        if report.broker_order_id is not None:
+            self._kept.add(report.broker_order_id)
+        document = journal.unmatched_document(self._account_id, self._broker, report, self._clock())
+        if await self._store.insert(UNMATCHED, [document]):
+            return  # a repetition
+        logger.warning(
+            "An execution belongs to no order of ours and is kept: account %s, broker order id %s, client order id %s",
+            self._account_id,
+            report.broker_order_id,
+            report.client_order_id,
+        )
+
+    def _on_change(self, before: Order | None, after: Entry) -> None:
+        """An order of ours has a new broker id: book what was kept under it."""
+        order = after.order
+        if order.request.account_id != self._account_id:
+            return
+        for broker_order_id in order.broker_order_ids:
+            if broker_order_id in self._kept and (before is None or broker_order_id not in before.broker_order_ids):
+                self._kept.discard(broker_order_id)
+                self._spawn(self._match(after.record.id, broker_order_id))
+
+    async def _match(self, order_id: ClientOrderId, broker_order_id: BrokerOrderId) -> None:
+        where = {"account_id": self._account_id, "broker_order_id": broker_order_id}
+        for document in await self._store.load(UNMATCHED, where):
+            if document.get("matched_at") is None:
+                await self._execution.receive(order_id, journal.unmatched_report(document))
+                await self._ledger.write(Write(UNMATCHED, document["_id"], None, {"matched_at": self._clock()}))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,223 @@
+"""The service: takes its accounts, takes messages in, and stops in good order.
+
+It is given everything (see `bootstrap`) and knows no concrete store, bus, broker or notifier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from exec_core.broker import BrokerPlugin
+from exec_core.clock import Clock
+from exec_core.errors import ExecError
+
+from exec_service.backoff import exponential
+from exec_service.commands import Commands
+from exec_service.desk import AccountDesk
+from exec_service.execution import Execution
+from exec_service.intake import Intake
+from exec_service.ledger import LIVE_STATUSES, Ledger
+from exec_service.outbox import Outbox
+from exec_service.ownership import Owner
+from exec_service.projections import Projector
+from exec_service.records import OrderRecord
+from exec_service.settings import Account, Settings
+from exec_service.stores import ORDERS, Store, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+#: How long a start waits for brokers that do not answer before messages flow without them.
+FIRST_CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service is made of."""
+
+    settings: Settings
+    store: Store
+    owner: Owner
+    ledger: Ledger
+    execution: Execution
+    projector: Projector
+    outbox: Outbox
+    commands: Commands
+    clock: Clock
+    plugins: Callable[[str], BrokerPlugin]
+    account: Callable[[str], Account | None]
+
+
+class Service:
+    """One worker, from its lease to its good-bye."""
+
+    def __init__(self, parts: Parts, make_intake: Callable[[Service], Intake]) -> None:
+        self._parts = parts
+        self._intake = make_intake(self)
+        self._desks: dict[str, AccountDesk] = {}
+        self._taking: dict[str, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self.ready = False
+
+    def stop(self) -> None:
+        """Ask for a stop in good order; `run` returns when it is done."""
+        self._stopping.set()
+
+    @property
+    def desks(self) -> Mapping[str, AccountDesk]:
+        """The accounts at work."""
+        return self._desks
+
+    def backlog(self) -> int:
+        """How many orders wait for their broker's answer."""
+        return sum(desk.dispatcher.waiting for desk in self._desks.values())
+
+    def accept(self, record: OrderRecord) -> None:
+        """A PENDING order was stored: its account's desk sends it, if the account is ours."""
+        account_id = record.order.request.account_id
+        desk = self._desks.get(account_id)
+        if desk is not None:
+            desk.accept(record)
+        elif account_id not in self._taking and account_id not in self._parts.settings.accounts:
+            self._take_soon(account_id)
+
+    async def run(self) -> None:
+        """Work until `stop`.
+
+        :raises LeaseLost: another worker took over; everything is stopped, and a new service may be started.
+        """
+        parts = self._parts
+        parts.ledger.lease = await parts.owner.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                core = [
+                    group.create_task(parts.ledger.run(), name="ledger"),
+                    group.create_task(parts.owner.run(), name="heartbeat"),
+                ]
+                await parts.outbox.load()
+                await self._take_accounts()
+                core += [
+                    group.create_task(parts.outbox.run(), name="outbox"),
+                    group.create_task(self._watch_store(), name="store"),
+                    group.create_task(self._stand_by(), name="stand-by"),
+                ]
+                intake = group.create_task(self._intake.run(), name="intake")
+                logger.info("Execution service ready: consuming %s", parts.settings.trading_orders_subscription)
+                self.ready = True
+                await self._stopping.wait()
+                self.ready = False
+                await self._drain(intake)
+                for task in core:
+                    task.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        finally:
+            await self._let_go()
+
+    async def _take_accounts(self) -> None:
+        """Take every account that is configured, or has unfinished orders, unless another worker owns it."""
+        parts = self._parts
+        await parts.commands.work()
+        documents = await parts.store.load(ORDERS, {"status": LIVE_STATUSES})
+        with_orders = {document["account_id"] for document in documents if document["request"] is not None}
+        for account_id in sorted({*parts.settings.accounts, *with_orders}):
+            if parts.account(account_id) is None:
+                count = sum(document["account_id"] == account_id for document in documents)
+                text = f"{count} unfinished orders of account {account_id} cannot be followed: it is not configured"
+                logger.error("%s", text)
+                await parts.ledger.write(*parts.projector.alarm(account_id, text, parts.clock()))
+            else:
+                self._take_soon(account_id)
+        if self._taking:
+            await asyncio.wait(self._taking.values(), timeout=FIRST_CONNECT_SECONDS)
+
+    def _take_soon(self, account_id: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._take(account_id), name=f"take {account_id}")
+        self._taking[account_id] = task
+        task.add_done_callback(lambda _task: self._taking.pop(account_id, None))
+
+    async def _take(self, account_id: str) -> None:
+        """Make the account ours and start its desk; where that is not possible now, `_stand_by` tries again."""
+        parts = self._parts
+        account = parts.account(account_id)
+        if account is None or account_id in self._desks:
+            return
+        waits = exponential(0.2, 10.0)
+        while not self._stopping.is_set():
+            try:
+                ownership = await parts.owner.claim(account_id)
+                break
+            except StoreUnavailable as error:
+                logger.warning("Account %s cannot be claimed, trying again: %s", account_id, error)
+                await asyncio.sleep(next(waits))
+        else:
+            return
+        if ownership is None:
+            logger.info("Account %s is owned by another worker", account_id)
+            return
+        try:
+            plugin = parts.plugins(account.broker)
+            desk = AccountDesk(
+                ownership,
+                parts.settings.broker_config(account),
+                plugin,
+                parts.settings,
+                parts.execution,
+                parts.ledger,
+                parts.store,
+                parts.projector,
+                parts.clock,
+                parts.owner.may_send,
+            )
+            self._desks[account_id] = desk
+            await desk.start()
+            desk.send_waiting()
+        except ExecError:
+            logger.exception("Account %s cannot be taken up", account_id)
+
+    async def _stand_by(self) -> None:
+        """Try again for the accounts that another worker owns: it may be gone."""
+        while True:
+            await asyncio.sleep(self._parts.settings.worker_lease_seconds / 3)
+            for account_id in self._parts.settings.accounts:
+                if account_id not in self._desks and account_id not in self._taking:
+                    self._take_soon(account_id)
+
+    async def _watch_store(self) -> None:
+        """React to what other processes write: commands, and orders that other workers took in."""
+        store = self._parts.store
+        while True:
+            try:
+                await store.wait_for_change(5.0)
+                await self._parts.commands.work()
+                for desk in list(self._desks.values()):
+                    await desk.refresh()
+            except StoreUnavailable as error:
+                logger.warning("The store cannot be watched, trying again: %s", error)
+                await asyncio.sleep(1.0)
+
+    async def _drain(self, intake: asyncio.Task[None]) -> None:
+        """Stop in good order: no intake, no new send; answers, commits and deliveries under way are finished."""
+        logger.info("Stopping: orders that rest at the broker stay there")
+        seconds = self._parts.settings.shutdown_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                intake.cancel()
+                await asyncio.wait([intake])
+                await self._intake.settled()
+                await asyncio.gather(*(desk.drain() for desk in self._desks.values()))
+                await self._parts.ledger.write()
+                await self._parts.outbox.drained()
+        except TimeoutError:
+            waiting = {name: count for name, count in self._parts.outbox.waiting.items() if count}
+            logger.warning("Not everything was finished within %g s; the next start takes it up: %s", seconds, waiting)
+
+    async def _let_go(self) -> None:
+        for task in list(self._taking.values()):
+            task.cancel()
+        await asyncio.gather(*self._taking.values(), return_exceptions=True)
+        await asyncio.gather(*(desk.stop() for desk in self._desks.values()), return_exceptions=True)
+        self._desks.clear()
+        await self._parts.owner.stop()
