@@ -60,7 +60,9 @@ class World:
         """Start the service; it is not ready yet."""
         return Service(self)
 
-    def run(self, *arguments: str, check: bool = True, module: str = "exec_service") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, check: bool = True, module: str = "exec_service"
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command line to its end."""
         command = [sys.executable, "-m", module, *arguments]
         return subprocess.run(
@@ -199,9 +201,7 @@ def order(signal_id: str, **fields: Any) -> dict[str, Any]:
     return {key: value for key, value in message.items() if value is not None}
 
 
-async def until(
-    condition: Callable[[], Awaitable[T | None]], *, seconds: float, what: Callable[[], str] | str
-) -> T:
+async def until(condition: Callable[[], Awaitable[T | None]], *, seconds: float, what: Callable[[], str] | str) -> T:
     """Ask `condition` until it gives something. :raises Failed: it never did."""
     deadline = time.monotonic() + seconds
     while True:

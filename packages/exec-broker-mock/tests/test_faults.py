@@ -221,6 +221,17 @@ async def test_a_hidden_order_is_shown_nowhere_until_its_time_has_come(far, conn
     assert len((await broker.find_order(new_order())).fills) == 2
 
 
+async def test_a_session_that_listens_already_hears_nothing_of_a_hidden_order(far, connect, new_order, listen):
+    far.faults.script("hidden", seconds=20)
+    broker = await connect()
+    hearing = asyncio.create_task(listen(broker, lambda heard: heard.orders))
+    await asyncio.sleep(0)
+    await broker.place_order(new_order())
+    await broker.place_order(new_order("plain"))
+    heard = await hearing
+    assert {report.client_order_id for report in heard.reports} == {new_order("plain").client_order_id}
+
+
 async def test_an_incomplete_view_shows_nothing_and_proves_nothing(far, connect, new_order):
     broker = await connect()
     await broker.place_order(new_order())

@@ -299,6 +299,17 @@ async def test_a_cancel_takes_effect_after_its_delay_and_fills_that_are_due_earl
     assert heard.orders[-1].reason == "Cancelled on request"
 
 
+@pytest.mark.parametrize("fill_delay", [2, 3])
+async def test_an_order_that_is_filled_before_its_cancel_takes_effect_stays_filled(
+    far, connect, new_order, state, fill_delay
+):
+    broker = await connect(fill_delay_seconds=fill_delay, cancel_delay_seconds=3)
+    await broker.place_order(new_order())
+    await broker.cancel_order(new_order())
+    far.pass_by(60)
+    assert state() == [("FILLED", Decimal(100))]
+
+
 async def test_asking_twice_does_not_delay_a_cancel(far, connect, new_order, state):
     broker = await connect(fill_delay_seconds=100, cancel_delay_seconds=3)
     await broker.place_order(new_order())

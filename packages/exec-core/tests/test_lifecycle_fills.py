@@ -258,6 +258,8 @@ def test_an_estimate_gives_way_to_what_was_billed_and_never_the_other_way() -> N
     billed = after(guessed, commission("1.20"))
     assert billed.commission == Commission(Decimal("1.20"), "USD")
     assert apply(billed, commission("1", estimated=True), NOW).order is billed
+    with_it = replace(fill(100), fill=replace(fill(100).fill, commission=Commission(Decimal("1.20"), "USD")))
+    assert after(order(), *SENT, commission("1", estimated=True), with_it).commission == billed.commission
 
 
 def test_a_commission_does_not_reopen_an_ended_order() -> None:

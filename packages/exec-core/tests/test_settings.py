@@ -96,6 +96,12 @@ def test_all_mistakes_are_told_at_once_and_no_value(monkeypatch: pytest.MonkeyPa
     assert {problem.split(": ")[1] for problem in others} == {"ACME_PORT", "ACME_API_KEY"}
 
 
+def test_even_the_models_own_error_shows_no_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        AcmeSettings(port=SECRET)
+    assert SECRET not in f"{caught.value} {caught.value!r}"
+
+
 def test_one_unknown_setting_is_a_mistake() -> None:
     with pytest.raises(ConfigurationError, match="there is no setting hots"):
         settings_of(hots="localhost")

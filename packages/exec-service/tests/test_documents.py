@@ -216,6 +216,13 @@ def test_a_venue_clock_that_is_behind_ours_gives_no_negative_time() -> None:
     assert documents.execution_confirmation_document(record_of(order), DONE)["notes"] == "Filled in 0 seconds"
 
 
+def test_a_cash_order_that_ends_early_was_for_what_it_bought() -> None:
+    order = after(submitted(quantity=None, cash_quantity=Decimal(500)), fill("e1", "0.25"))
+    order = after(order, reported(ReportStatus.CANCELLED))
+    message = documents.confirmation(record_of(order), documents.STATUS, DONE)
+    assert (message["status"], message["quantity"], message["remaining_quantity"]) == ("CANCELLED", 0.25, 0)
+
+
 PART = after(submitted(), fill("e1", "50", cost=None))
 WHOLE = after(PART, fill("e2", "50", cost=None))
 CANCELLED = after(PART, reported(ReportStatus.CANCELLED))

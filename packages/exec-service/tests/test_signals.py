@@ -83,6 +83,11 @@ def test_with_several_legs_the_top_is_the_least_advanced() -> None:
     ]
 
 
+def test_a_leg_that_nothing_was_heard_of_keeps_the_signal_from_being_filled() -> None:
+    document = stored(update(5, "FILLED", leg=0, legs=2))
+    assert (document["execution_status"], document["order_id"]) == ("PENDING", None)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "top"),
     [

@@ -1,8 +1,7 @@
-"""What people read: the specification's texts, to the word."""
+"""Numbers for people, and the lines of the log: the specification's texts, to the word."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import pytest
 from exec_core.events import AnswerLost, CancelAsked, Dispatched, Refused
 from exec_core.fills import Commission, Fill
-from exec_core.identifiers import AccountId, BrokerOrderId, ExecutionId, OrderKey, SignalId
-from exec_core.instruments import AssetClass, Instrument, InstrumentDetails, Right
+from exec_core.identifiers import AccountId, BrokerOrderId, ExecutionId, SignalId
+from exec_core.instruments import AssetClass, Instrument, Right
 from exec_core.lifecycle import apply
 from exec_core.orders import Leg, Order, OrderRequest, OrderType, ReasonCode
 from exec_core.reports import FillReport, OrderReport, ReportStatus
 from exec_core.sides import Side
 from exec_service import formats, texts
-from exec_service.records import Invalid, OrderRecord, Source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,10 +57,6 @@ def reported(status: ReportStatus, **changes: Any) -> OrderReport:
 
 def submitted(**changes: Any) -> Order:
     return after(new(**changes), Dispatched(), reported(ReportStatus.WORKING))
-
-
-def record_of(order: Order) -> OrderRecord:
-    return OrderRecord(order, Source("digest", SENT), 1, "ibkr")
 
 
 @pytest.mark.parametrize(
@@ -249,138 +243,3 @@ def test_a_time_out_of_a_fraction_or_of_many_seconds_is_named_plainly() -> None:
 )
 def test_placing_names_what_is_placed(changes: dict[str, Any], line: str) -> None:
     assert texts.placing(new(**changes)) == line
-
-
-def test_the_notification_of_a_filled_order_is_the_specifications() -> None:
-    order = after(submitted(), fill("e1", "100"), at=DONE)
-    assert texts.order_filled(record_of(order)).text == (
-        "✅ Order Filled\n"
-        "\n"
-        "Signal: sig_1732450800_5678\n"
-        "Strategy: SPX 1-Day Options\n"
-        "Order: BUY 100 SPY @ $235.15\n"
-        "Total: $23,515.00\n"
-        "Commission: $1.00\n"
-        "Time: 2 seconds"
-    )
-
-
-def test_the_notification_of_a_rejected_order_is_the_specifications() -> None:
-    order = after(submitted(), reported(ReportStatus.REJECTED, reason="Insufficient margin"))
-    assert texts.order_rejected(record_of(order), account="IBKR Main Account").text == (
-        "❌ Order Rejected\n"
-        "\n"
-        "Signal: sig_1732450800_5678\n"
-        "Strategy: SPX 1-Day Options\n"
-        "Order: BUY 100 SPY\n"
-        "Reason: Insufficient margin\n"
-        "Account: IBKR Main Account"
-    )
-
-
-def test_the_notification_of_a_partial_fill_is_the_specifications() -> None:
-    assert texts.partial_fill(record_of(PART)).text == (
-        "⚠️ Partial Fill\n\nSignal: sig_1732450800_5678\nOrder: BUY 100 SPY\nFilled: 50/100 @ $235.20\nRemaining: 50"
-    )
-
-
-def test_a_commission_that_is_not_known_is_not_zero() -> None:
-    order = after(submitted(), fill("e1", "100", cost=None))
-    assert dict(texts.order_filled(record_of(order)).fields)["Commission"] == "not known yet"
-
-
-def test_an_estimated_commission_says_so() -> None:
-    order = after(submitted(), fill("e1", "100"))
-    execution = next(iter(order.fills.values()))
-    estimated = replace(execution, commission=Commission(Decimal("20.5"), "INR", estimated=True))
-    order = replace(order, fills={execution.execution_id: estimated})
-    assert dict(texts.order_filled(record_of(order)).fields)["Commission"] == "₹20.50 (estimated)"
-
-
-def test_the_venues_currency_is_shown() -> None:
-    order = replace(after(submitted(), fill("e1", "100")), details=InstrumentDetails(currency="INR"))
-    assert dict(texts.order_filled(record_of(order)).fields)["Total"] == "₹23,515.00"
-
-
-def test_exits_that_were_asked_for_are_said_to_be_missing() -> None:
-    order = after(submitted(take_profit=Decimal(240)), fill("e1", "100"))
-    assert texts.order_filled(record_of(order)).fields[-1] == ("Exits", "not placed")
-    plain = texts.order_filled(record_of(after(submitted(), fill("e1", "100"))))
-    assert "Exits" not in dict(plain.fields)
-
-
-def test_a_mode_stands_before_the_title() -> None:
-    assert texts.partial_fill(record_of(PART), prefix="[PAPER]").text.startswith("[PAPER] ⚠️ Partial Fill\n\n")
-
-
-@pytest.mark.parametrize(
-    ("fields", "order"),
-    [
-        ({}, "could not be read"),
-        ({"side": "BUY", "quantity": Decimal("100.0"), "symbol": "SPY"}, "BUY 100 SPY"),
-        ({"side": "BUY", "symbol": "SPY"}, "BUY ? SPY"),
-        ({"cash_quantity": Decimal(500), "symbol": "BTC"}, "? $500.00 of BTC"),
-    ],
-)
-def test_a_message_that_is_no_order_is_told_with_what_could_be_read(fields: dict[str, Any], order: str) -> None:
-    invalid = Invalid(OrderKey(SignalId("sig_1"), 0), "side is missing", Source("digest", SENT), 1, fields)
-    told = dict(texts.order_rejected_invalid(invalid).fields)
-    assert (told["Signal"], told["Reason"], told["Order"]) == ("sig_1", "side is missing", order)
-    assert (told["Strategy"], told["Account"]) == ("could not be read", "could not be read")
-
-
-TIMED_OUT = after(PART, CancelAsked(ReasonCode.TIMEOUT, texts.timeout_reason(60)))
-REFUSED = after(new(), Refused(ReasonCode.CONNECTION_FAILED, "No route to the gateway"))
-
-
-@pytest.mark.parametrize(
-    ("notification", "title", "said"),
-    [
-        (texts.order_timed_out(record_of(TIMED_OUT)), "⏱ Order Timed Out", {"Filled": "50/100"}),
-        (texts.outcome_unknown(record_of(UNKNOWN), account="Main"), "❓ Outcome Unknown", {"Reason": "no answer"}),
-        (
-            texts.broker_connection_failed(record_of(REFUSED)),
-            "🔌 Broker Connection Failed",
-            {"Broker": "IBKR", "Reason": "No route to the gateway", "Account": "acc_abc123"},
-        ),
-        (
-            texts.message_refused("D1", ReasonCode.CONFLICT, "used before", "sig_1732450800_5678"),
-            "⚠️ Conflicting Order",
-            {"Reason": "used before"},
-        ),
-        (
-            texts.needs_attention("A1", "Look", account="Main", signal_id="sig_1732450800_5678"),
-            "🚨 Needs Attention",
-            {"Reason": "Look", "Account": "Main"},
-        ),
-    ],
-)
-def test_further_notifications_name_the_signal(notification: Any, title: str, said: dict[str, str]) -> None:
-    told = dict(notification.fields)
-    assert notification.title == title
-    assert told["Signal"] == "sig_1732450800_5678"
-    assert said.items() <= told.items()
-
-
-def test_a_dead_letter_without_a_signal_is_told_all_the_same() -> None:
-    notification = texts.message_refused("D1", ReasonCode.INVALID, "the message is not JSON", None)
-    assert notification.title == "⚠️ Message Refused"
-    assert dict(notification.fields)["Signal"] == "could not be read"
-
-
-def test_ids_are_stable_and_differ_by_what_is_told() -> None:
-    ids = [texts.partial_fill(record_of(PART)).id, texts.order_timed_out(record_of(TIMED_OUT)).id]
-    assert ids[0] == texts.partial_fill(record_of(PART)).id
-    assert len(set(ids)) == 2
-    assert texts.partial_fill(record_of(replace(PART, revision=99))).id != ids[0]
-
-
-def test_an_endless_reason_is_cut() -> None:
-    assert len(texts.needs_attention("A1", "x" * 100_000).text) < 1100
-
-
-def test_a_cash_order_is_told_without_a_quantity_that_nobody_knows() -> None:
-    order = after(submitted(quantity=None, cash_quantity=Decimal(500)), fill("e1", "2.5"))
-    told = dict(texts.partial_fill(record_of(order)).fields)
-    assert told["Order"] == "BUY $500.00 of SPY"
-    assert (told["Filled"], told["Remaining"]) == ("2.5 @ $235.15", "not known yet")

@@ -38,7 +38,10 @@ def book(unit: Unit, before: Order, change: Change, broker: str, shares: Shares)
         if fill is not None:
             if _counts(after, fill):
                 booked = _position(unit, before, after, booking)
-            document = journal.fill_document(after, fill, broker=broker, shares=booked, received_at=unit.now)
+            corrected = before.fills.get(fill.execution_id)
+            document = journal.fill_document(
+                after, fill, broker=broker, shares=booked, received_at=unit.now, replaces=corrected
+            )
             unit.write(Write(FILLS, document["_id"], 0, document))
             shares = {**shares, fill.execution_id: booked}
     if change.commission_of is not None:

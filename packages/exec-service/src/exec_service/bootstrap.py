@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from exec_core.broker import Mode
 from exec_core.clock import utc_now
 from exec_core.errors import ConfigurationError
 from exec_core.notifier import Notifier
@@ -123,10 +124,16 @@ def _notifiers() -> list[tuple[str, Notifier, float]]:
     return found
 
 
+def _run_mode(settings: Settings) -> Mode:
+    """The run's mode: that of its account that is nearest to real money."""
+    modes = {account.mode for account in settings.accounts_or_mock.values()}
+    return next((mode for mode in (Mode.LIVE, Mode.PAPER) if mode in modes), Mode.MOCK)
+
+
 def assemble(settings: Settings, store: Store, bus: Bus, channels: list[Channel], notifiers: list[str]) -> Service:
     """Wire a service onto a store and a bus."""
     account = settings.account
-    projector = Projector(account, notifiers)
+    projector = Projector(account, notifiers, _run_mode(settings))
     ledger = Ledger(store, projector, utc_now)
     execution = Execution(ledger, utc_now, account=account, max_age_seconds=settings.order_max_age_seconds)
     owner = Owner(store, settings.worker_id, settings.worker_lease_seconds)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -20,17 +22,27 @@ def plain_document(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """`value` as dictionaries, lists and scalars; a `Decimal` stays what it is, a time becomes UTC."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
+    kind: Any = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is datetime:
         return value.astimezone(UTC)
-    if isinstance(value, Mapping):
+    if issubclass(kind, Enum):
+        return value.value
+    if issubclass(kind, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
+    if issubclass(kind, list | tuple):
         return [plain(item) for item in value]
-    return value
+    return {name: plain(getattr(value, name)) for name in _names(kind)}
+
+
+_AS_IT_IS: Final = frozenset({str, int, bool, float, Decimal, type(None)})
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """The fields of the dataclass `kind`. :raises TypeError: it is none, so there is no way to store it."""
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def restore(kind: type[T], document: Any) -> T:
@@ -38,7 +50,8 @@ def restore(kind: type[T], document: Any) -> T:
 
     :raises pydantic.ValidationError: the document is not of that kind.
     """
-    restored: T = _adapter(kind).validate_python(document)
+    key: Any = kind
+    restored: T = _adapter(key).validate_python(document)
     return restored
 
 
@@ -47,11 +60,7 @@ def restore_optional(kind: type[T], document: Any) -> T | None:
     return None if document is None else restore(kind, document)
 
 
+@cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     """Made at first use, since making one takes milliseconds."""
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
-
-
-_ADAPTERS: Final[dict[Any, TypeAdapter[Any]]] = {}
+    return TypeAdapter(kind)

@@ -85,7 +85,7 @@ class AccountDesk:
             may_send=may_send,
             max_retries=settings.max_retry_attempts,
         )
-        self.session.opened = self.settler.catch_up
+        self.session.opened = self._opened
         self.session.told = self._told
         self.dispatcher.alarm = self._held
         self._task: asyncio.Task[None] | None = None
@@ -101,7 +101,7 @@ class AccountDesk:
         await self.settler.start()
         for entry in self._ledger.live(self.account_id):
             self.canceller.watch(entry)
-            self._remind(entry)
+        self.remind()
         self._task = asyncio.create_task(self.session.run(), name=f"session {self.account_id}")
         await self.session.attempted.wait()
         self.send_waiting()
@@ -140,8 +140,18 @@ class AccountDesk:
             await asyncio.gather(self._task, return_exceptions=True)
         await self.receiver.stop()
 
+    def remind(self) -> None:
+        """Alarm every order that needs a person: at each start, and each morning."""
+        for entry in self._ledger.live(self.account_id):
+            self._remind(entry)
+
+    def _opened(self) -> None:
+        """A session is open: ask about what is open, and go on with cancels that could not be asked."""
+        self.settler.catch_up()
+        for entry in self._ledger.live(self.account_id):
+            self.canceller.watch(entry)
+
     def _remind(self, entry: Entry) -> None:
-        """An order that needs a person is alarmed at every start."""
         if entry.order.attention is not None:
             text = f"{entry.order.request.signal_id}: {entry.order.attention}"
             self._write(*self._projector.alarm(self.account_id, text, self._clock()))

@@ -27,10 +27,16 @@ PARTIAL_FILL_INTERVAL = timedelta(seconds=1)
 
 
 class Projector:
-    """Makes the writes; `notifiers` are the names of those that are switched on."""
+    """Makes the writes; `notifiers` are the names of those that are switched on.
 
-    def __init__(self, account: Callable[[str], Account | None], notifiers: Sequence[str]) -> None:
+    `mode` is the whole run's, for what belongs to no account: live if any account is.
+    """
+
+    def __init__(
+        self, account: Callable[[str], Account | None], notifiers: Sequence[str], mode: Mode | None = None
+    ) -> None:
         self._account = account
+        self._mode = mode
         self._notifiers = tuple(notifiers)
         self._sequence = 0
         self._partial_told: dict[str, datetime] = {}
@@ -69,7 +75,8 @@ class Projector:
         self, letter_id: str, code: ReasonCode, reason: str, signal_id: str | None, at: datetime
     ) -> list[Write]:
         """The alert about a message that was kept as a dead letter."""
-        return self._notify(notices.message_refused(letter_id, code, reason, signal_id), "", at)
+        refused = notices.message_refused(letter_id, code, reason, signal_id, prefix=self._prefix(""))
+        return self._notify(refused, "", at)
 
     def alarm(self, account_id: str, text: str, at: datetime) -> list[Write]:
         """Something about an account that a person must hear."""
@@ -121,7 +128,7 @@ class Projector:
 
     def _prefix(self, account_id: str) -> str:
         account = self._account(account_id) if account_id else None
-        return PREFIXES[account.mode if account is not None else None]
+        return PREFIXES[account.mode if account is not None else self._mode]
 
     def _name(self, account_id: str) -> str:
         account = self._account(account_id)

@@ -39,6 +39,13 @@ NOT_SHOWN = (
     "The broker shows no trace of this order, which it had accepted: look it up there, then `exec-service resolve`"
 )
 
+UNSETTLED = (
+    "No answer came to this order, and the broker can neither show it nor prove that it never had it: "
+    "look it up there, then `exec-service resolve`"
+)
+#: How long an order is asked for before a person is told that the broker's answers do not suffice.
+UNSETTLED_SECONDS = 60.0
+
 AT_THE_BROKER = frozenset({OrderStatus.SUBMITTED, OrderStatus.PARTIALLY_FILLED})
 
 
@@ -143,6 +150,7 @@ class Settler:
                 except NotSent as error:
                     logger.info("Order %s cannot be asked for: %s", order_id, error)
                     absent_since = None
+                    await self._unsettled(entry)
                     continue
                 if found.has_trace:
                     absent_since = None
@@ -154,6 +162,7 @@ class Settler:
                     continue
                 if not self._counts(entry.order, found):
                     absent_since = None
+                    await self._unsettled(entry)
                 elif absent_since is None:
                     absent_since = found.view.as_of
                     wait = self._apart.total_seconds()
@@ -191,7 +200,7 @@ class Settler:
         entry = self._ledger.get(order_id)
         if entry is None:
             return True
-        if entry.order.attention == NOT_SHOWN:
+        if entry.order.attention in (NOT_SHOWN, UNSETTLED):
             await self._execution.apply(order_id, NeedsAttention(None))
         return entry.order.status is not OrderStatus.UNKNOWN and not lacks_fills(entry.order)
 
@@ -202,6 +211,14 @@ class Settler:
         if settled and found.view.complete and entry.order.attention is None:
             logger.warning("Order %s (%s): %s", entry.record.id, entry.order.request.signal_id, NOT_SHOWN)
             await self._execution.apply(entry.record.id, NeedsAttention(NOT_SHOWN))
+
+    async def _unsettled(self, entry: Entry) -> None:
+        """An UNKNOWN order that could not be settled for long: told again, and asked for all the same."""
+        sent_at = entry.order.sent_at
+        if entry.order.status is not OrderStatus.UNKNOWN or entry.order.attention is not None or sent_at is None:
+            return
+        if self._clock() - sent_at > self._settle + timedelta(seconds=UNSETTLED_SECONDS):
+            await self._execution.apply(entry.record.id, NeedsAttention(UNSETTLED))
 
     async def _pause(self, changed: asyncio.Event, seconds: float) -> None:
         changed.clear()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from exec_core.broker import BrokerPlugin
 from exec_core.clock import Clock
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a start waits for brokers that do not answer before messages flow without them.
 FIRST_CONNECT_SECONDS = 10.0
+#: When people are reminded of orders that need them: 07:00 UTC.
+MORNING = timedelta(hours=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +181,21 @@ class Service:
             logger.exception("Account %s cannot be taken up", account_id)
 
     async def _stand_by(self) -> None:
-        """Try again for the accounts that another worker owns: it may be gone."""
+        """Try again for the accounts that another worker owns: it may be gone. Remind people each morning."""
+        day = self._morning()
         while True:
+            if self._morning() != day:
+                day = self._morning()
+                for desk in self._desks.values():
+                    desk.remind()
             await asyncio.sleep(self._parts.settings.worker_lease_seconds / 3)
             for account_id in self._parts.settings.accounts:
                 if account_id not in self._desks and account_id not in self._taking:
                     self._take_soon(account_id)
+
+    def _morning(self) -> date:
+        """The day, which begins at `MORNING`."""
+        return (self._parts.clock() - MORNING).date()
 
     async def _watch_store(self) -> None:
         """React to what other processes write: commands, and orders that other workers took in."""

@@ -191,9 +191,7 @@ class Rig:
         """Move the market."""
         Venue(self.book).set_price(symbol, Decimal(str(price)))
 
-    async def until(
-        self, condition: Callable[[], Awaitable[T | None]], what: str, seconds: float = 15
-    ) -> T:
+    async def until(self, condition: Callable[[], Awaitable[T | None]], what: str, seconds: float = 15) -> T:
         """Ask until it is so. :raises AssertionError: it never was."""
         deadline = time.monotonic() + seconds
         while not (found := await condition()):

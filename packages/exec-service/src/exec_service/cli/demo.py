@@ -35,5 +35,7 @@ def demo(data_dir: Path | None, fast: bool, as_json: bool) -> None:
         good = run_demo(data_dir, fast=fast, as_json=as_json)
     except DemoFailed as error:
         raise Failed(str(error)) from error
+    if data_dir is not None and not as_json:
+        click.echo(f"\nTo look around: cd {data_dir} && exec-service status")
     if not good:
         raise Failed("The day did not end as it must: see the check above.")

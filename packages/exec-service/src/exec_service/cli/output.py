@@ -65,7 +65,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
     for row in shown:
         table.add_row(*row)
-    console().print(table)
+    target = console()
+    if target.is_terminal:
+        target.print(table)
+        return
+    with target.capture() as captured:
+        target.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def cell(value: object) -> Text:

@@ -115,4 +115,11 @@ BUSY: Final = tuple(
 
 WHILE_DOWN: Final = plan(5710, "sent while no service runs", "BUY 5 META MARKET", price=559.10)
 
+#: What goes wrong at the venue, each once.
+FAULTS: Final = (
+    ("reject", "--symbol", "NVDA", "--reason", "Insufficient margin"),
+    ("lose-answer", "--symbol", "AMD"),
+    ("lose-order", "--symbol", "INTC"),
+)
+
 ALL: Final = (SPY, *MORNING, *AFTERNOON, LOST_ANSWER, LOST_ORDER, *BAD, *BUSY, WHILE_DOWN)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ class Screen:
         time, mark, text = line.partition(_MARK)
         if not mark:
             self._print(f"    {printable(line)}", "red")
-        elif not text.startswith(_DULL) and not text.startswith("[MOCK]"):
+        elif not text.startswith(_DULL) and not _is_notification(text):
             self._print(f"    {time[-8:]}  {printable(text)}", "dim")
 
     @contextmanager
@@ -113,6 +114,18 @@ class Screen:
             for problem in check.problems:
                 self._print(f"      {problem}", "red")
 
+        self._print(f"{len(orders)} orders: {counted(Counter(order['status'] for order in orders))}")
+
     def _print(self, text: str, style: str = "") -> None:
         if not self._silent:
             console().print(Text(text, style=style))
+
+
+def _is_notification(text: str) -> bool:
+    """Whether the console notifier wrote it: the order's own lines say the same."""
+    return text.startswith("[MOCK]") or not text[:1].isascii()
+
+
+def counted(counter: Mapping[str, int]) -> str:
+    """``17 FILLED, 1 CANCELLED``."""
+    return ", ".join(f"{number} {name}" for name, number in counter.items())

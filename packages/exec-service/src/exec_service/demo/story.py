@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,8 +15,8 @@ from exec_service.buses.sqlite import SqliteBus
 from exec_service.demo import day
 from exec_service.demo.checks import Evidence, run_checks
 from exec_service.demo.processes import ServiceProcess, VenueDesk
-from exec_service.demo.showing import Screen
-from exec_service.demo.watching import CONFIRMATIONS_SUBSCRIPTION, Orders, Watch, all_ended, all_in
+from exec_service.demo.showing import Screen, counted
+from exec_service.demo.watching import CONFIRMATIONS_SUBSCRIPTION, ENDED, Orders, Watch, all_ended, all_in
 from exec_service.demo.world import World
 
 AT_THE_BROKER = ("SUBMITTED", "PARTIALLY_FILLED", "FILLED")
@@ -70,7 +71,7 @@ class Story:
             f"The service runs as a process of its own, with the mock broker, in {self._world.directory}",
         )
         with self._screen.waiting("the service is ready"):
-            await self._service.start()
+            await asyncio.gather(self._service.start(), *(self._venue.script(*fault) for fault in day.FAULTS))
         await self._opening()
         await self._morning()
         await self._afternoon()
@@ -88,7 +89,6 @@ class Story:
 
     async def _morning(self) -> None:
         self._screen.chapter("2. The morning", "Market orders, partial fills, an option, a limit that waits, a refusal")
-        await self._venue.script("reject", "--symbol", "NVDA", "--reason", "Insufficient margin")
         message = {**day.TIMED_OUT.message, "timeout_seconds": self._world.timeout_seconds}
         timed_out = replace(day.TIMED_OUT, message=message)
         await self._watch.publish(*(timed_out if item is day.TIMED_OUT else item for item in day.MORNING))
@@ -108,8 +108,6 @@ class Story:
         self._screen.chapter(
             "4. Lost on the wire", "No answer is never taken for no: the broker is asked, and nothing is sent again"
         )
-        await self._venue.script("lose-answer", "--symbol", "AMD")
-        await self._venue.script("lose-order", "--symbol", "INTC")
         await self._watch.publish(day.LOST_ANSWER, day.LOST_ORDER)
         await self._until("AMD is found at the broker", all_in([day.LOST_ANSWER], "FILLED"))
 
@@ -123,7 +121,7 @@ class Story:
 
     async def _crash(self) -> None:
         self._screen.chapter(
-            "6. kill -9", f"{len(day.BUSY)} orders are being filled bit by bit, AAPL rests, INTC is in doubt"
+            "6. kill -9", f"{len(day.BUSY)} orders are being filled bit by bit, AAPL rests at the broker"
         )
         await self._watch.publish(*day.BUSY)
         at_work = all_in(day.BUSY, *AT_THE_BROKER)
@@ -135,8 +133,8 @@ class Story:
         await self._venue.price("AAPL", "187.30")
         self._screen.note("META is ordered while no service runs: the message waits")
         await self._watch.publish(day.WHILE_DOWN)
-        unfinished = sum(order["status"] not in ("FILLED", "REJECTED", "CANCELLED") for order in before.values())
-        self._screen.note(f"restart, with {unfinished} unfinished orders")
+        unfinished = Counter(order["status"] for order in before.values() if order["status"] not in ENDED)
+        self._screen.note("restart, with these orders unfinished: " + counted(unfinished))
         with self._screen.waiting("the service is ready again"):
             await self._service.start()
         await self._until("everything has ended", all_ended(day.ALL))
@@ -145,10 +143,10 @@ class Story:
         self._screen.chapter("7. The close")
         with self._screen.waiting("everything is delivered"):
             await self._watch.until_delivered()
-        code = await self._service.stop()
+        code, book = await asyncio.gather(self._service.stop(), self._venue.book())
         if code:
-            raise self._service.failure(f"the service ended with exit code {code} after SIGTERM")
-        evidence = Evidence(await self._watch.everything(), await self._venue.book(), self._watch.confirmations)
+            raise self._service.failure(f"after SIGTERM the service ended with exit code {code}")
+        evidence = Evidence(await self._watch.everything(), book, self._watch.confirmations)
         checks = run_checks(evidence, day.ALL)
         self._screen.result(evidence, checks)
         return all(check.passed for check in checks)

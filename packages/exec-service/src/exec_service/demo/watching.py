@@ -26,6 +26,8 @@ from exec_service.stores import (
 PATIENCE_SECONDS: Final = 25.0
 CONFIRMATIONS_SUBSCRIPTION: Final = "execution-confirmations-sub"
 
+ENDED: Final = ("FILLED", "REJECTED", "CANCELLED", "EXPIRED")
+
 #: The orders by their signal ids.
 Orders = Mapping[str, Document]
 
@@ -116,4 +118,4 @@ def all_in(planned: Sequence[Planned], *statuses: str) -> Callable[[Orders], boo
 
 def all_ended(planned: Sequence[Planned]) -> Callable[[Orders], bool]:
     """Whether each of these orders has ended."""
-    return all_in(planned, "FILLED", "REJECTED", "CANCELLED", "EXPIRED")
+    return all_in(planned, *ENDED)
