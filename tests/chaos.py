@@ -66,8 +66,12 @@ async def run(world: World, count: int, kills: int, dice: random.Random) -> tupl
     feeding = asyncio.create_task(feed())
     for number in range(kills):
         with world.start() as service:
-            # Some die while they start, some in the middle of it all.
-            await asyncio.sleep(dice.uniform(0.5, 4.0))
+            # Some die while they start or recover, most in the middle of it all.
+            if dice.random() < 0.3:
+                await asyncio.sleep(dice.uniform(0.3, 1.5))
+            else:
+                await service.ready()
+                await asyncio.sleep(dice.uniform(0.1, 3.0))
             if service.process.poll() is not None:
                 raise AssertionError(f"the service ended by itself:\n{service.console[-3000:]}")
             service.kill()
@@ -103,6 +107,8 @@ def main() -> int:
         directory,
         {
             "ACCOUNTS": json.dumps(accounts),
+            # Symbols with an order in doubt wait for it: settled soon, the next kill finds all of them busy again.
+            "UNKNOWN_SETTLE_SECONDS": "0.5",
             "MOCK_BROKER_PARTIAL_FILLS": "2",
             "MOCK_BROKER_FILL_DELAY_SECONDS": "0.05",
             "MOCK_BROKER_REJECT_PROBABILITY": "0.05",

@@ -77,7 +77,7 @@ class GuardedBroker:
             raise OrderUnsupported(refusal, broker=self.plugin.name, client_order_id=order.client_order_id)
         try:
             placed = await self._bounded(self._broker.place_order(order))
-        except (OrderRejected, NotSent, OutcomeUnknown):
+        except (OrderRejected, OrderUnsupported, NotSent, OutcomeUnknown):
             raise
         except TimeoutError as error:
             text = f"no answer from {self.plugin.name} within {self.plugin.call_timeout_seconds:g} s"
