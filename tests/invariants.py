@@ -96,9 +96,7 @@ def _fills_agree(orders: Sequence[Row], fills: Sequence[Row], book: Sequence[Row
         fill, row = ours[name], theirs[name]
         filled[fill["client_order_id"]] += Fraction(fill["quantity"])
         if (Fraction(fill["quantity"]), Fraction(fill["price"])) != (_f(row["quantity"]), _f(row["price"])):
-            wrong.append(
-                f"execution {name}: {fill['quantity']} @ {fill['price']} is not {row['quantity']} @ {row['price']}"
-            )
+            wrong.append(f"execution {name}: {fill['quantity']} @ {fill['price']} is not {row}")
     for order in orders:
         if Fraction(order["filled_quantity"] or 0) != filled[order["client_order_id"]]:
             wrong.append(

@@ -87,7 +87,7 @@ async def test_a_person_resolves_what_nobody_can_tell(world: World) -> None:
     world.run("script", str(world.book_file), "lose-order", "--count", "2", module="exec_broker_mock")
     with world.start() as service:
         await service.ready()
-        await world.publish(order("sig_1"), order("sig_2"))
+        await world.publish(order("sig_1"), order("sig_2", symbol="QQQ"))
         await reaches(world, "sig_1", "UNKNOWN")
         await reaches(world, "sig_2", "UNKNOWN")
         absent = ["resolve", "sig_1", "--as", "not-placed", "--evidence", "not in the broker's list"]

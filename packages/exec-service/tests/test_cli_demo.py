@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,6 +52,25 @@ def _environment(tmp_path: Path) -> dict[str, str]:
     # What the user has set for real work must not reach the demo.
     hostile = {"ACCOUNTS": "{", "ORDER_TIMEOUT_SECONDS": "soon", "MOCK_BROKER_REJECT_PROBABILITY": "1"}
     return {**os.environ, **hostile, "TMPDIR": str(tmp_path / "tmp")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_in_the_middle_it_takes_the_service_along(number: signal.Signals, tmp_path: Path) -> None:
+    directory = tmp_path / "day"
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "exec_service", "demo", "--data-dir", str(directory)],
+        cwd=tmp_path, env=_environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "Execution service ready" in line:
+            break
+    demo.send_signal(number)
+    _, errors = demo.communicate(timeout=40)
+    assert demo.returncode == 1
+    assert "Traceback" not in errors
+    status = CliRunner(env={"EXEC_DATA_DIR": str(directory / "exec-data")}).invoke(main, ["status", "--json"])
+    assert [worker["state"] for worker in json.loads(status.stdout)["workers"]] == ["died"]
 
 
 def test_a_service_that_does_not_start_is_shown_with_its_last_lines(

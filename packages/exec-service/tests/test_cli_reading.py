@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +12,43 @@ from click.testing import CliRunner, Result
 from exec_service.cli import main
 from exec_service.stores import ORDERS, OUTBOX, Write
 from exec_service.stores.sqlite import SqliteStore
-from harness import World, order
+from harness import FINAL, World, order, until
 
 ACCOUNTS = {"acc_1": {"name": "Main Account", "broker": "mock"}, "acc_2": {"name": "Idle Account", "broker": "mock"}}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A service has filled, closed, left working and refused orders, and was stopped."""
     made = World(tmp_path_factory.mktemp("day"), {"ACCOUNTS": json.dumps(ACCOUNTS)})
+    asyncio.run(play(made))
+    return made
 
-    async def play() -> None:
-        await made.publish(
-            order("sig_1", price=235.15),
-            order("sig_2", symbol="QQQ", quantity=10, price=500.5),
-            order("sig_3", quantity=0),
-            order("sig_4", symbol="AAPL", order_type="LIMIT", limit_price=1, price=2, time_in_force="GTC"),
-            order(
-                "sig_5", symbol="SPX", instrument_type="OPTION", expiry="20301220", strike=5900, right="C", price=9.5
-            ),
-            b"not json",
-        )
-        with made.start() as service:
-            await service.ready()
-            await made.settled_but("sig_4", 5)
-            await made.publish(order("sig_6", side="SELL", price=236.15))
-            await made.settled_but("sig_4", 6)
-            assert service.stop() == 0
 
-    async def settled_but(open_signal: str, expected: int) -> None:
-        from harness import FINAL, until
+async def play(world: World) -> None:
+    await world.publish(
+        order("sig_1", price=235.15),
+        order("sig_2", symbol="QQQ", quantity=10, price=500.5),
+        order("sig_3", quantity=0),
+        order("sig_4", symbol="AAPL", order_type="LIMIT", limit_price=1, price=2, time_in_force="GTC"),
+        order("sig_5", symbol="SPX", instrument_type="OPTION", expiry="20301220", strike=5900, right="C", price=9.5),
+        b"not json",
+    )
+    with world.start() as service:
+        await service.ready()
+        await all_but_sig_4_have_ended(world, 5)
+        await world.publish(order("sig_6", side="SELL", price=236.15))
+        await all_but_sig_4_have_ended(world, 6)
+        assert service.stop() == 0
 
-        async def condition() -> bool:
-            orders = await made.load(ORDERS)
-            working = [row["signal_id"] for row in orders if row["status"] not in FINAL]
-            done = len(orders) == expected and working == [open_signal]
-            return done and not await made.load(OUTBOX, {"delivered_at": None})
 
-        await until(condition, seconds=40, what="the orders have ended")
+async def all_but_sig_4_have_ended(world: World, expected: int) -> None:
+    async def condition() -> bool:
+        orders = await world.load(ORDERS)
+        working = [row["signal_id"] for row in orders if row["status"] not in FINAL]
+        return len(orders) == expected and working == ["sig_4"] and not await world.load(OUTBOX, {"delivered_at": None})
 
-    made.settled_but = settled_but  # type: ignore[attr-defined]
-    asyncio.run(play())
-    yield made
+    await until(condition, seconds=40, what="the orders have ended")
 
 
 @pytest.fixture(autouse=True)
@@ -181,13 +175,23 @@ def test_status_lists_what_needs_a_person_and_what_waits(world: World) -> None:
     change(world, "sig_4", attention=None, status="SUBMITTED")
 
 
-@pytest.mark.parametrize("command", [["status"], ["orders"], ["orders", "sig_1"], ["positions"], ["dead-letters"],
-                                     ["cancel", "sig_1"], ["resolve", "sig_1", "--as", "placed", "--evidence", "x"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "orders",
+        "orders sig_1",
+        "positions",
+        "dead-letters",
+        "cancel sig_1",
+        "resolve sig_1 --as placed --evidence seen",
+    ],
+)
 def test_without_a_store_it_says_so_and_creates_none(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXEC_DATA_DIR", "nowhere")
-    result = run(*command)
+    result = run(*command.split())
     assert (result.exit_code, result.stdout) == (1, "")
     assert "There is no store in" in result.stderr
     assert list(tmp_path.iterdir()) == []

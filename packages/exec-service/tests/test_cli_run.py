@@ -21,23 +21,26 @@ def run(directory: Path, *arguments: str, **variables: str) -> subprocess.Comple
     )  # fmt: skip
 
 
+MOCK = ["--embedded", "--use-mock-broker"]
+NOBODY = json.dumps({"a": {"name": "A", "broker": "nobody", "mode": "paper"}})
+SOMEBODY = json.dumps({"a": {"name": "A", "broker": "mock"}})
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "sentence"),
     [
         (["--embedded"], {}, "No account is configured"),
         ([], {}, "--embedded"),
         (["--use-mock-broker"], {"MONGODB_URI": "mongodb://localhost/"}, "--embedded"),
-        (["--embedded", "--use-mock-broker", "--workers", "2"], {}, "one worker per command"),
-        (["--embedded", "--use-mock-broker", "--workers", "0"], {}, "--workers"),
-        (["--embedded"], {"ACCOUNTS": '{"a": {"name": "A", "broker": "nobody", "mode": "paper"}}'}, "exec-broker-nobody"),
-        (["--embedded", "--use-mock-broker"], {"MOCK_BROKER_SEED": "x", "ACCOUNTS": '{"a": {"name": "A", "broker": "mock"}}'},
-         "MOCK_BROKER_SEED"),
-        (["--embedded", "--use-mock-broker"], {"ORDER_TIMEOUT_SECONDS": "soon", "WORKER_LEASE_SECONDS": "never"},
-         "WORKER_LEASE_SECONDS"),
-        (["--embedded", "--use-mock-broker"], {"LOG_DIR": "/dev/null/logs"}, "LOG_DIR"),
+        ([*MOCK, "--workers", "2"], {}, "one worker per command"),
+        ([*MOCK, "--workers", "0"], {}, "--workers"),
+        (["--embedded"], {"ACCOUNTS": NOBODY}, "exec-broker-nobody"),
+        (MOCK, {"MOCK_BROKER_SEED": "x", "ACCOUNTS": SOMEBODY}, "MOCK_BROKER_SEED"),
+        (MOCK, {"WORKER_LEASE_SECONDS": "never"}, "WORKER_LEASE_SECONDS"),
+        (MOCK, {"LOG_DIR": "/dev/null/logs"}, "LOG_DIR"),
         (["--sideways"], {}, "--sideways"),
     ],
-)  # fmt: skip
+)
 def test_wrong_usage_or_configuration_is_exit_code_2_and_starts_nothing(
     arguments: list[str], variables: dict[str, str], sentence: str, tmp_path: Path
 ) -> None:
@@ -85,26 +88,19 @@ async def test_a_worker_id_that_is_in_use_is_refused_naming_who_has_it(tmp_path:
         await world.settled(1)
 
 
-async def test_a_mistake_of_ours_ends_it_with_exit_code_1_and_the_traceback_in_the_log(tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "sitecustomize.py").write_text(
-        "import sys, importlib.abc\n"
-        "class Saboteur(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'exec_service.service':\n"
-        "            sys.meta_path.remove(self)\n"
-        "            from exec_service import service\n"
-        "            async def run(self): raise RuntimeError('a mistake with the password hunter2222')\n"
-        "            service.Service.run = run\n"
-        "sys.meta_path.insert(0, Saboteur())\n"
+def test_a_mistake_of_ours_ends_it_with_exit_code_1_and_the_traceback_in_the_log(tmp_path: Path) -> None:
+    script = (
+        "from exec_service import service\n"
+        "async def run(self): raise RuntimeError('a mistake with the password hunter2222')\n"
+        "service.Service.run = run\n"
+        "from exec_service.cli import main\n"
+        "main(['run', '--embedded', '--use-mock-broker'])\n"
     )
-    accounts = {"acc_1": {"name": "A", "broker": "mock"}}
-    world = World(
-        tmp_path,
-        {"PYTHONPATH": str(broken), "ACCOUNTS": json.dumps(accounts), "MONGODB_URI": "mongodb://u:hunter2222@host/"},
-    )
-    done = world.run("run", "--embedded", "--use-mock-broker", check=False)
+    environment = {**os.environ, "MONGODB_URI": "mongodb://u:hunter2222@host/", "EXEC_DATA_DIR": "data"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=50,
+    )  # fmt: skip
     assert done.returncode == 1
     assert "The service failed: RuntimeError: a mistake" in done.stderr
     assert "Traceback" not in done.stderr

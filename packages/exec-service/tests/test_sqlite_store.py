@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exec_service.embedded import ProcessLock, is_held, lock_path
-from exec_service.stores import FILLS, ORDERS, StoreError, StoreUnavailable, WorkerAlive, Write
+from exec_service.stores import FILLS, ORDERS, Not, StoreError, StoreUnavailable, WorkerAlive, Write
 from exec_service.stores.sqlite import SqliteStore
 from store_samples import PATIENCE_SECONDS, new, only, order, worker
 from store_suite import OpenStore, StoreSuite
@@ -107,6 +106,17 @@ async def test_processes_that_open_a_new_directory_at_once_all_succeed(tmp_path:
         assert len(await stores[0].load(ORDERS)) == 4
         for store in stores:
             await store.__aexit__(None, None, None)
+
+
+async def test_lists_longer_than_sqlite_takes_parameters_are_no_problem(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path) as store:
+        await store.insert(FILLS, [{"_id": f"{number}", "account_id": "a"} for number in range(10)])
+        await store._database.run(lambda connection: connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999))
+        many = [f"{number}" for number in range(5, 2_000)]
+
+        assert len(await store.load(FILLS, {"_id": many, "account_id": [*many, "a"]})) == 5
+        assert len(await store.load(FILLS, {"_id": Not(many)})) == 5
+        await store.commit([new(FILLS, {"_id": "after"})])
 
 
 async def test_a_store_that_is_not_open_is_unavailable(tmp_path: Path) -> None:
@@ -336,51 +346,6 @@ async def test_those_who_look_whether_a_worker_lives_do_not_keep_it_from_startin
             await store.fence("w")
             _, _, state = await asyncio.gather(store.release_lease(lease), watcher.workers(), watcher.workers())
             assert state[0].worker_id == "w"
-
-
-def test_a_lock_belongs_to_one_holder_and_its_forked_children_do_not_keep_it(tmp_path: Path) -> None:
-    path = lock_path(tmp_path, "worker/../1")
-    lock = ProcessLock(path)
-    assert not is_held(path)
-    assert lock.acquire()
-    assert lock.acquire()  # it has it
-    assert not ProcessLock(path).acquire(patience_seconds=0)
-    assert is_held(path)
-    with forked_child():
-        lock.release()
-        assert not is_held(path)
-        assert ProcessLock(path).acquire(patience_seconds=0)
-
-
-@contextmanager
-def forked_child() -> Iterator[None]:
-    """A child process, forked from this one without an exec, that lives until the end of the block."""
-    code_ended, end_code = os.pipe()
-    child_runs, child_started = os.pipe()
-    forked = os.fork()
-    if forked == 0:
-        os.close(end_code)
-        os.write(child_started, b"x")
-        os.read(code_ended, 1)
-        os._exit(0)
-    os.read(child_runs, 1)
-    try:
-        yield
-    finally:
-        os.close(end_code)
-        os.waitpid(forked, 0)
-        for descriptor in (code_ended, child_runs, child_started):
-            os.close(descriptor)
-
-
-@pytest.mark.parametrize("names", [("a/b", "a_b"), ("", "."), ("x" * 300, "x" * 301), ("A", "a")])
-def test_different_names_have_different_lock_files_inside_the_directory(tmp_path: Path, names: tuple[str, str]) -> None:
-    paths = [lock_path(tmp_path, name) for name in names]
-
-    assert str(paths[0]).lower() != str(paths[1]).lower()
-    for path in paths:
-        assert path.parent == tmp_path / "locks"
-        assert ProcessLock(path).acquire()
 
 
 async def test_the_lock_files_of_workers_that_said_good_bye_are_gone(tmp_path: Path) -> None:

@@ -101,11 +101,18 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse somebody else's file before anything is written to it."""
-    if _number(connection, "PRAGMA application_id") != APPLICATION_ID:
-        if _number(connection, "SELECT count(*) FROM sqlite_master"):
+    # As of one instant: another process may be making the book just now.
+    connection.execute("BEGIN")
+    try:
+        tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+        application_id = _number(connection, "PRAGMA application_id")
+        version = _number(connection, "PRAGMA user_version")
+    finally:
+        connection.execute("ROLLBACK")
+    if application_id != APPLICATION_ID:
+        if tables:
             raise ConfigurationError(f"{path} is not a book of the mock broker: it is another SQLite database")
         return
-    version = _number(connection, "PRAGMA user_version")
     if version != VERSION:
         raise ConfigurationError(
             f"{path} is a book of the mock broker in format {version}; this release reads format {VERSION}"

@@ -121,7 +121,8 @@ def book(
 
     `multiplier` counts for a position that opens here; one that is held keeps its own. `increment` is the smallest
     quantity that the instrument trades in; less than it is zero. `new_id` names the position that opens, if one does:
-    the caller makes it from the execution, so that a repetition computes the same. Zero in between, as in a reversal
+    the caller makes it from the execution, so that a repetition computes the same. A position opens and closes at the
+    venue's time of the execution; `at` is when it is booked (``updated_at``). Zero in between, as in a reversal
     with its new entry, does not close.
     """
     done: list[Position] = []
@@ -140,19 +141,19 @@ def book(
                     shares.append(Share(current.id, abs(part)))
                 left, commission = left - part, commission - fee
                 if left:
-                    done.append(replace(_flat(current, ZERO), closed_at=at))
+                    done.append(replace(_flat(current, ZERO), closed_at=entry.fill.time))
                     current = None
             if left:
                 if current is None:
                     side = PositionSide.LONG if left > 0 else PositionSide.SHORT
                     name = f"{new_id}{opened or ''}"
                     opened += 1
-                    current = Position(name, key, instrument, multiplier, at, at, side)
+                    current = Position(name, key, instrument, multiplier, entry.fill.time, at, side)
                 current = _fold(current, left, entry.fill.price, commission, at)
                 if not entry.reversal:
                     shares.append(Share(current.id, abs(left)))
             if last and current is not None and abs(current.quantity) < (increment or _SMALLEST):
-                done.append(replace(_flat(current, current.quantity), closed_at=at))
+                done.append(replace(_flat(current, current.quantity), closed_at=entry.fill.time))
                 current = None
     return Booked((*done, current) if current is not None else tuple(done), tuple(shares))
 

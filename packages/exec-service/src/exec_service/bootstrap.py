@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from exec_core.broker import Mode
@@ -28,6 +28,7 @@ from exec_service.projections import Projector
 from exec_service.service import Parts, Service
 from exec_service.settings import Settings
 from exec_service.stores import LeaseLost, Store
+from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
 from exec_service.stores.sqlite import SqliteStore
 from exec_service.watchdog import LoopWatchdog
 
@@ -46,12 +47,24 @@ def make_store(settings: Settings) -> Store:
     return SqliteStore(settings.exec_data_dir)
 
 
-def make_bus(settings: Settings) -> Bus:
-    """The bus that the settings ask for. :raises ConfigurationError: this release has none such."""
+def store_exists(settings: Settings) -> bool:
+    """Whether a service has made the store: looking must not make one."""
+    return not settings.embedded or (settings.exec_data_dir / STORE_FILE).is_file()
+
+
+def make_bus(settings: Settings, extra_subscriptions: Mapping[str, str] | None = None) -> Bus:
+    """The bus that the settings ask for; `extra_subscriptions` maps more subscriptions to their topics.
+
+    :raises ConfigurationError: this release has none such.
+    """
     if not settings.embedded:
         raise ConfigurationError(NOT_YET)
     subscriptions = {settings.trading_orders_subscription: settings.trading_orders_topic}
-    return SqliteBus(settings.exec_data_dir, consumer=settings.worker_id, subscriptions=subscriptions)
+    return SqliteBus(
+        settings.exec_data_dir,
+        consumer=settings.worker_id,
+        subscriptions={**subscriptions, **(extra_subscriptions or {})},
+    )
 
 
 def check(settings: Settings) -> None:
@@ -73,8 +86,11 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(*found)
 
 
-async def run(settings: Settings) -> None:
-    """Run the service until SIGTERM or SIGINT; a lost lease means starting over as a new worker."""
+async def run(settings: Settings, redact: Callable[[str], str]) -> None:
+    """Run the service until SIGTERM or SIGINT; a lost lease means starting over as a new worker.
+
+    `redact` takes secrets out of a text: what brokers say goes into documents and to people.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,7 +99,7 @@ async def run(settings: Settings) -> None:
     async with LoopWatchdog(plugins):
         while not stop.is_set():
             try:
-                async with open_service(settings) as service:
+                async with open_service(settings, redact) as service:
                     stopper = asyncio.create_task(_stop_when(stop, service))
                     try:
                         await service.run()
@@ -100,7 +116,7 @@ async def _stop_when(stop: asyncio.Event, service: Service) -> None:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
+async def open_service(settings: Settings, redact: Callable[[str], str]) -> AsyncIterator[Service]:
     """The service, wired, on an open store and bus."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(make_store(settings))
@@ -111,7 +127,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             await stack.enter_async_context(notifier)
             channels.append(delivery.notifications(name, notifier, seconds))
             names.append(name)
-        yield assemble(settings, store, bus, channels, names)
+        yield assemble(settings, store, bus, channels, names, redact)
 
 
 def _notifiers() -> list[tuple[str, Notifier, float]]:
@@ -130,12 +146,21 @@ def _run_mode(settings: Settings) -> Mode:
     return next((mode for mode in (Mode.LIVE, Mode.PAPER) if mode in modes), Mode.MOCK)
 
 
-def assemble(settings: Settings, store: Store, bus: Bus, channels: list[Channel], notifiers: list[str]) -> Service:
+def assemble(
+    settings: Settings,
+    store: Store,
+    bus: Bus,
+    channels: list[Channel],
+    notifiers: list[str],
+    redact: Callable[[str], str],
+) -> Service:
     """Wire a service onto a store and a bus."""
     account = settings.account
     projector = Projector(account, notifiers, _run_mode(settings))
     ledger = Ledger(store, projector, utc_now)
-    execution = Execution(ledger, utc_now, account=account, max_age_seconds=settings.order_max_age_seconds)
+    execution = Execution(
+        ledger, utc_now, account=account, max_age_seconds=settings.order_max_age_seconds, redact=redact
+    )
     owner = Owner(store, settings.worker_id, settings.worker_lease_seconds)
     commands = Commands(store, ledger, execution, utc_now, owner.owns)
     parts = Parts(
@@ -150,6 +175,7 @@ def assemble(settings: Settings, store: Store, bus: Bus, channels: list[Channel]
         clock=utc_now,
         plugins=functools.cache(load_broker_plugin),
         account=account,
+        redact=redact,
     )
 
     def make_intake(service: Service) -> Intake:

@@ -89,7 +89,7 @@ class Commands:
             raise
         except Exception as error:
             logger.exception("The command %s failed", document["_id"])
-            answer = f"It failed: {error}"
+            answer = f"It failed ({type(error).__name__}); the log says more"
         done = {"revision": 2, "state": state, "answer": answer, "answered_at": self._clock()}
         await self._ledger.write(Write(COMMANDS, document["_id"], None, done))
 

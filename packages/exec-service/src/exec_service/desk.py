@@ -45,7 +45,9 @@ class AccountDesk:
         projector: Projector,
         clock: Clock,
         may_send: Callable[[], bool],
+        redact: Callable[[str], str],
     ) -> None:
+        self._redact = redact
         self.account_id = ownership.account_id
         self._ledger = ledger
         self._store = store
@@ -160,12 +162,17 @@ class AccountDesk:
         state = {
             "availability": availability.state.value,
             "availability_since": availability.since,
-            "availability_reason": availability.reason,
+            "availability_reason": self._reason(availability),
         }
         self._write(Write(ACCOUNTS, self.account_id, None, state))
 
+    def _reason(self, availability: Availability) -> str | None:
+        return None if availability.reason is None else self._redact(availability.reason)
+
     def _held(self, availability: Availability) -> None:
-        text = f"Orders are held back: {availability.state.value.lower().replace('_', ' ')}: {availability.reason}"
+        text = (
+            f"Orders are held back: {availability.state.value.lower().replace('_', ' ')}: {self._reason(availability)}"
+        )
         logger.warning("Account %s: %s", self.account_id, text)
         self._write(*self._projector.alarm(self.account_id, text, self._clock()))
 

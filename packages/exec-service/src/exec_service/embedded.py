@@ -1,33 +1,31 @@
-"""What the embedded store and the embedded bus share: one SQLite file on a thread of its own, and process locks.
+"""What the embedded store and the embedded bus share: one SQLite file on a thread of its own.
 
 A `Database` runs every call in its own single thread, so that a commit which waits for another process's lock never
-holds up the event loop. A `ProcessLock` is the proof of life: the operating system drops it when the process ends,
-kill -9 included, and keeps it for one that is merely stopped.
+holds up the event loop. A `Watch` tells cheaply, and therefore often, whether somebody else has committed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import functools
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import tenacity
-from exec_core.identifiers import digest
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 #: A write-ahead log that a burst has blown up is cut back to this.
 LOG_SIZE_LIMIT: Final = 64 * 2**20
+#: How long a `Watch` trusts the log's stamp alone.
+SURE_SECONDS: Final = 0.25
 
 #: Answers of SQLite that may be different the next time: locked, disk full, input or output error and their like.
 _PASSING: Final = frozenset(
@@ -66,6 +64,7 @@ class Database:
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
     ) -> None:
         self.path = path
+        self._log = f"{path}-wal"
         self._prepare = prepare
         self._closed = closed
         self._unavailable = unavailable
@@ -117,6 +116,14 @@ class Database:
         """A number that changes when another connection, of any process, has committed; our own commits leave it."""
         return await self.run(data_version)
 
+    def log_stamp(self) -> tuple[int, int]:
+        """Time and size of the write-ahead log: changes with every commit, but for two within a tick of the clock."""
+        try:
+            found = os.stat(self._log)  # noqa: PTH116  # a path made once: this is asked a hundred times a second
+        except OSError:
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_size)
+
     def _with_connection(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
             raise self._unavailable(f"{self.path} is not open")
@@ -155,6 +162,25 @@ class Database:
             reraise=True,
         )
         return str(retrying(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]))
+
+
+class Watch:
+    """Whether another connection has committed since `version` was read."""
+
+    def __init__(self, database: Database, version: int) -> None:
+        self._database = database
+        self._version = version
+        self._stamp: tuple[int, int] | None = None
+        self._sure_at = 0.0
+
+    async def new_version(self) -> int | None:
+        """The new version, or None. Only a new stamp of the log, or a while without one, makes it ask SQLite."""
+        stamp, now = self._database.log_stamp(), time.monotonic()
+        if stamp == self._stamp and now < self._sure_at:
+            return None
+        self._stamp, self._sure_at = stamp, now + SURE_SECONDS
+        version = await self._database.data_version()
+        return None if version == self._version else version
 
 
 def _is_busy(error: BaseException) -> bool:
@@ -199,94 +225,3 @@ def check_schema_version(connection: sqlite3.Connection, supported: int) -> str 
         f"it was written by a newer release (schema version {version}, this one knows {supported}): "
         "upgrade exec-service, or give it another data directory"
     )
-
-
-# ---------------------------------------------------------------------------------------------------- process locks
-
-
-def lock_path(data_dir: Path, name: str) -> Path:
-    """Where `name`'s lock lies: readable, safe as a file name, and different for different names."""
-    readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80]
-    return data_dir / "locks" / f"{readable}-{digest(name, length=12)}.lock"
-
-
-class ProcessLock:
-    """A file that this process holds locked until `release` or its end. Children do not inherit it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
-
-    def acquire(self, patience_seconds: float = 0.5) -> bool:
-        """Lock it; False when somebody else has it. The patience outlasts those who only look whether it is held."""
-        if self._descriptor is not None:
-            return True
-        _forget_locks_in_children()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + patience_seconds
-        while (descriptor := _lock(self.path, fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT)) is None:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        self._descriptor = descriptor
-        _held.add(descriptor)
-        return True
-
-    def release(self) -> None:
-        """Unlock it, and take the file away."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            _held.discard(descriptor)
-            # Removed while still held: whoever locks the removed file notices, see `_lock`.
-            self.path.unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def is_held(path: Path) -> bool:
-    """Whether a live process holds the lock."""
-    try:
-        descriptor = _lock(path, fcntl.LOCK_SH, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    if descriptor is None:
-        return True
-    os.close(descriptor)
-    return False
-
-
-def _lock(path: Path, kind: int, flags: int) -> int | None:
-    """A descriptor of the file, locked; None when somebody has it. A file that was replaced meanwhile is not it."""
-    while True:
-        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            if _is_current(descriptor, path):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _is_current(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-_held: Final[set[int]] = set()
-
-
-@functools.cache
-def _forget_locks_in_children() -> None:
-    """A forked child shares the open file, and with it the lock: it would outlive us there."""
-
-    def forget(*_: Any) -> None:
-        while _held:
-            os.close(_held.pop())
-
-    os.register_at_fork(after_in_child=forget)

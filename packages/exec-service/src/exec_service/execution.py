@@ -17,7 +17,7 @@ from datetime import datetime
 
 from exec_core import lifecycle
 from exec_core.clock import Clock
-from exec_core.events import Event, Refused
+from exec_core.events import Dispatched, Event, NeedsAttention, Refused, Resolved
 from exec_core.identifiers import ClientOrderId
 from exec_core.lifecycle import Change
 from exec_core.orders import Order, OrderStatus, ReasonCode
@@ -41,11 +41,13 @@ class Execution:
         *,
         account: Callable[[str], Account | None],
         max_age_seconds: float,
+        redact: Callable[[str], str],
     ) -> None:
         self.ledger = ledger
         self._clock = clock
         self._account = account
         self._max_age_seconds = max_age_seconds
+        self._redact = redact
 
     # ------------------------------------------------------------------ taking an order in
 
@@ -132,7 +134,7 @@ class Execution:
 
     def _apply(self, unit: Unit, order_id: ClientOrderId, event: Event) -> Entry:
         entry = unit.entry(order_id)
-        change = lifecycle.apply(entry.order, event, unit.now)
+        change = lifecycle.apply(entry.order, self._clean(event), unit.now)
         if not change.changed:
             return entry
         broker = entry.record.broker or "none"
@@ -141,6 +143,16 @@ class Execution:
         unit.put(after, change.alarms)
         self._tell(unit, entry.order, change)
         return after
+
+    def _clean(self, event: Event) -> Event:
+        """`event` without secrets: an adapter's error text goes into documents and to people."""
+        reason = getattr(event, "reason", None)
+        if not isinstance(reason, str) or isinstance(
+            event, FillReport | CommissionReport | NeedsAttention | Resolved | Dispatched
+        ):
+            return event
+        cleaned = self._redact(reason)
+        return event if cleaned == reason else replace(event, reason=cleaned)
 
     def _tell(self, unit: Unit, before: Order, change: Change) -> None:
         """The log lines of a change, once it is durable."""

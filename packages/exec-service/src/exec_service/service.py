@@ -51,6 +51,7 @@ class Parts:
     clock: Clock
     plugins: Callable[[str], BrokerPlugin]
     account: Callable[[str], Account | None]
+    redact: Callable[[str], str]
 
 
 class Service:
@@ -173,6 +174,7 @@ class Service:
                 parts.projector,
                 parts.clock,
                 parts.owner.may_send,
+                parts.redact,
             )
             self._desks[account_id] = desk
             await desk.start()

@@ -24,6 +24,7 @@ from exec_service import bootstrap, delivery
 from exec_service.buses import Outgoing
 from exec_service.buses.sqlite import SqliteBus
 from exec_service.outbox import Channel
+from exec_service.redaction import Redactor
 from exec_service.service import Service
 from exec_service.settings import Settings
 from exec_service.stores import Document
@@ -68,6 +69,7 @@ class Rig:
     accounts: Mapping[str, Any] = field(default_factory=lambda: {"acc_1": {"name": "Main", "broker": "mock"}})
     options: dict[str, Any] = field(default_factory=dict)
     listener: Listener = field(default_factory=Listener)
+    redactor: Redactor = field(default_factory=Redactor)
 
     def __post_init__(self) -> None:
         self.broker(STATE_FILE=self.directory / "book.sqlite3")
@@ -103,7 +105,7 @@ class Rig:
         """A running service; afterwards it is drained, or with `crash` stopped dead where it stands."""
         async with self.store() as store, self.bus("service") as bus:
             channels = self.channels(store, bus)
-            service = bootstrap.assemble(self.settings, store, bus, channels, ["listener"])
+            service = bootstrap.assemble(self.settings, store, bus, channels, ["listener"], self.redactor.redact)
             running = asyncio.create_task(service.run())
             try:
                 await self.until(lambda: self._ready(service, running), "the service is ready")

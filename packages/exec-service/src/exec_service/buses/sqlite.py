@@ -9,7 +9,6 @@ one ordering key are with one consumer at a time.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sqlite3
 import time
@@ -32,18 +31,15 @@ from exec_service.buses.sqlite_queue import (
 from exec_service.embedded import (
     BUSY_TIMEOUT_SECONDS,
     Database,
-    ProcessLock,
+    Watch,
     check_schema_version,
     data_version,
-    is_held,
-    lock_path,
     transaction,
 )
-
-logger = logging.getLogger(__name__)
+from exec_service.process_locks import ProcessLock, is_held, lock_path
 
 FILE_NAME: Final = "bus.sqlite3"
-POLL_SECONDS: Final = 0.015
+POLL_SECONDS: Final = 0.01
 #: How often a waiting pull looks whether another consumer has died.
 DEATH_CHECK_SECONDS: Final = 0.2
 
@@ -61,19 +57,19 @@ class SqliteBus:
         ack_deadline_seconds: float = 20.0,
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
     ) -> None:
-        # A name of its own for each life: what a former life had leased is to be delivered again.
-        self._consumer = f"{consumer}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        self._name = consumer
         self._subscriptions = dict(subscriptions)
         self._ack_deadline = ack_deadline_seconds
         self._data_dir = data_dir
-        self._lock = ProcessLock(self._lock_path(self._consumer))
+        self._consumer = ""
+        self._lock: ProcessLock | None = None
         self._published = asyncio.Event()
         self._database = Database(
             data_dir / FILE_NAME,
             self._prepare,
             unavailable=BusUnavailable,
             broken=BusError,
-            closed=self._lock.release,
+            closed=self._release,
             busy_timeout_seconds=busy_timeout_seconds,
         )
 
@@ -88,15 +84,9 @@ class SqliteBus:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        """Give back what was pulled and not acknowledged, and close the file."""
-        try:
-            await self._database.run(self._give_back_all)
-        except BusError:
-            # Our lock is freed below: the others then find that this consumer is gone, and take its messages.
-            logger.warning("Unacknowledged messages could not be given back", exc_info=True)
-        finally:
-            self._announce()
-            await self._database.close()
+        """Close the file, and free the lock that says that this consumer lives: others get what it leaves."""
+        await self._database.close()
+        self._announce()
 
     async def publish(self, topic: str, messages: Sequence[Outgoing]) -> list[str]:
         """See `Bus.publish`."""
@@ -146,9 +136,11 @@ class SqliteBus:
     # ------------------------------------------------------------------ in the database's thread
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        # The lock first: a consumer that leases without holding it would count as dead.
-        if not self._lock.acquire():
-            raise BusUnavailable(f"the lock file {self._lock.path} is held by another process")
+        # A name of its own for each life: what a former life had leased is to be delivered again. And the lock first:
+        # a consumer that leases without holding it would count as dead.
+        self._consumer = f"{self._name}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        self._lock = ProcessLock(self._lock_path(self._consumer))
+        self._lock.acquire()
         with transaction(connection):
             problem = check_schema_version(connection, SCHEMA_VERSION)
             problem = problem or make_missing(connection, self._subscriptions)
@@ -170,9 +162,9 @@ class SqliteBus:
         )
         return version
 
-    def _give_back_all(self, connection: sqlite3.Connection) -> None:
-        with transaction(connection, durable=False):
-            give_back(connection, self._consumer)
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def _is_dead(self, consumer: str) -> bool:
         path = self._lock_path(consumer)
@@ -193,6 +185,7 @@ class SqliteBus:
 
     async def _news(self, published: asyncio.Event, version: int, look_again_at: float | None) -> None:
         """Return when there may be something to pull: published here or elsewhere, run out, or left by the dead."""
+        watch = Watch(self._database, version)
         next_check = time.monotonic() + DEATH_CHECK_SECONDS
         while True:
             try:
@@ -203,7 +196,7 @@ class SqliteBus:
                 pass  # the poll: look at the file
             if look_again_at is not None and (time.time() >= look_again_at or time.monotonic() >= next_check):
                 return
-            if await self._database.data_version() != version:
+            if await watch.new_version() is not None:
                 return
 
     def _return(self, subscription: str, delivery: Delivery) -> None:
@@ -212,7 +205,7 @@ class SqliteBus:
         def work(connection: sqlite3.Connection) -> None:
             if delivery.messages:
                 with transaction(connection, durable=False):
-                    give_back(connection, self._consumer, subscription, delivery.messages)
+                    give_back(connection, subscription, delivery.messages)
 
         loop = asyncio.get_running_loop()
 

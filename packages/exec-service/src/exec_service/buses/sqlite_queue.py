@@ -36,7 +36,6 @@ _SCHEMA: Final = (
         WHERE consumer IS NOT NULL""",
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FREE: Final = "UPDATE deliveries SET consumer = NULL, deadline = NULL WHERE subscription = ? AND position = ?"
 
 
 @dataclass(slots=True)
@@ -130,7 +129,7 @@ def take_messages(
             """SELECT d.position, d.attempt + 1, m.message_id, m.data, m.published_at, m.attributes
                FROM deliveries AS d JOIN messages AS m ON m.topic = ? AND m.position = d.position
                WHERE d.subscription = ? AND d.consumer IS NULL AND d.ordering_key NOT IN (
-                   SELECT ordering_key FROM deliveries
+                   SELECT ordering_key FROM deliveries INDEXED BY deliveries_leased
                    WHERE subscription = ? AND consumer IS NOT NULL AND consumer != ? AND ordering_key != ''
                )
                ORDER BY d.position LIMIT ?""",
@@ -173,19 +172,14 @@ def acknowledge(connection: sqlite3.Connection, subscription: str, ack_ids: Iter
             )
 
 
-def give_back(
-    connection: sqlite3.Connection,
-    consumer: str,
-    subscription: str | None = None,
-    messages: Sequence[Message] = (),
-) -> None:
-    """Let others have what `consumer` leases: these messages, or everything."""
-    if subscription is None:
-        connection.execute("UPDATE deliveries SET consumer = NULL, deadline = NULL WHERE consumer = ?", (consumer,))
-        return
+def give_back(connection: sqlite3.Connection, subscription: str, messages: Iterable[Message]) -> None:
+    """End these leases now, so that the messages are delivered again."""
     for message in messages:
-        position, attempt = _parsed(message.ack_id)
-        connection.execute(f"{_FREE} AND attempt = ?", (subscription, position, attempt))
+        connection.execute(
+            "UPDATE deliveries SET consumer = NULL, deadline = NULL "
+            "WHERE subscription = ? AND position = ? AND attempt = ?",
+            (subscription, *_parsed(message.ack_id)),
+        )
 
 
 def _topic(connection: sqlite3.Connection, subscription: str) -> str | None:

@@ -23,6 +23,8 @@ def demo(data_dir: Path | None, fast: bool, as_json: bool) -> None:
     Nothing outside of a temporary directory is read or written, and no real money is involved. Exit code 1 if an order,
     a fill, a position or a confirmation is not as it must be.
     """
+    import asyncio
+
     from exec_core.plugins import installed_plugins
 
     from exec_service.demo import DemoFailed, run_demo
@@ -35,6 +37,8 @@ def demo(data_dir: Path | None, fast: bool, as_json: bool) -> None:
         good = run_demo(data_dir, fast=fast, as_json=as_json)
     except DemoFailed as error:
         raise Failed(str(error)) from error
+    except asyncio.CancelledError:
+        raise Failed("The demo was stopped.") from None
     if data_dir is not None and not as_json:
         click.echo(f"\nTo look around: cd {data_dir} && exec-service status")
     if not good:

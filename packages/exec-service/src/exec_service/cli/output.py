@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,12 @@ RIGHT: Final = frozenset(
     {"filled", "average", "commission", "quantity", "entry", "realized", "leg", "waiting", "count"}
 )
 
+#: Columns of words, which are folded where the terminal is narrow; all others stay whole, beyond its edge if need be.
+WORDS: Final = frozenset({"order", "remark", "reason", "text", "body", "attention", "capabilities", "what it was"})
+NARROWEST_WORDS: Final = 16
+#: Columns that are left out where no row has anything in them.
+OPTIONAL: Final = frozenset({"leg", "remark", "closed"})
+
 STYLES: Final = {
     "FILLED": "green",
     "PARTIALLY_FILLED": "cyan",
@@ -37,16 +44,11 @@ STYLES: Final = {
 }
 
 
-@functools.cache
-def _console(_stdout: object) -> Console:
-    # The text is data: nothing in it is markup, an emoji's name, or to be coloured by guessing.
+def console(width: int | None = None) -> Console:
+    """A console on what is standard output now. Its text is data: nothing in it is markup, or to be coloured."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Console(width=None if is_terminal else PIPED_WIDTH, markup=False, emoji=False, highlight=False)
-
-
-def console() -> Console:
-    """The console on what is standard output now."""
-    return _console(sys.stdout)
+    width = width if is_terminal else PIPED_WIDTH
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_json(value: object) -> None:
@@ -56,16 +58,35 @@ def print_json(value: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
     """Print a table, or the sentence `empty` where it has no rows."""
-    shown = [[cell(value) for value in row] for row in rows]
-    if not shown:
+    values = [list(row) for row in rows]
+    if not values:
         click.echo(empty or f"{title}: none")
         return
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
-    for row in shown:
-        table.add_row(*row)
-    target = console()
+    kept = [
+        number
+        for number, name in enumerate(columns)
+        if name not in OPTIONAL or any(row[number] not in (None, "") for row in values)
+    ]
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    cells = [[cell(row[number]) for row in values] for number in kept]
+    for name, column in zip((columns[number] for number in kept), cells, strict=True):
+        justify: Literal["left", "right"] = "right" if name in RIGHT else "left"
+        whole = max(cell_len(name), *(text.cell_len for text in column))
+        table.add_column(
+            name,
+            justify=justify,
+            overflow="fold",
+            no_wrap=name not in WORDS,
+            min_width=min(whole, NARROWEST_WORDS) if name in WORDS else whole,
+        )
+    for texts in zip(*cells, strict=True):
+        table.add_row(*texts)
+    target, boundless = console(), console(width=PIPED_WIDTH)
+    needed = Measurement.get(boundless, boundless.options, table).minimum
+    if needed > target.width:
+        target = console(width=needed)
     if target.is_terminal:
         target.print(table)
         return

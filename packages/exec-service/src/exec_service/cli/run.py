@@ -42,7 +42,7 @@ def run(use_mock_broker: bool, embedded: bool, workers: int) -> None:
     packages = _learn(settings, redactor)
     with logs.configure(settings.log_dir, settings.log_level, redactor=redactor, packages=packages):
         try:
-            asyncio.run(bootstrap.run(settings))
+            asyncio.run(bootstrap.run(settings, redactor.redact))
         except Exception as error:
             told = explained(error)
             if told is not None:

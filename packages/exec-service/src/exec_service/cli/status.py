@@ -168,7 +168,12 @@ def _print(found: Mapping[str, Any]) -> None:
         "Workers",
         ("worker", "state", "since", "heartbeat"),
         [
-            (row["worker_id"], row["state"], row["since"], f"{row['heartbeat_age_seconds']} s ago")
+            (
+                row["worker_id"],
+                row["state"],
+                row["since"],
+                f"{row['heartbeat_age_seconds']:g} s ago" if row["alive"] else None,
+            )
             for row in found["workers"]
         ],
         empty="No worker runs: start `exec-service run --embedded`.",

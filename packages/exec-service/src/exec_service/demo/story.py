@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -44,6 +45,10 @@ async def _play(world: World, screen: Screen) -> bool:
         CONFIRMATIONS_SUBSCRIPTION: settings.execution_confirmations_topic,
     }
     service = ServiceProcess(world, screen.service_line)
+    playing = asyncio.current_task()
+    if playing is not None:
+        # Ended like by Ctrl-C: the service must not outlive the demo.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(service.kill)
         store = await stack.enter_async_context(bootstrap.make_store(settings))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from exec_service.embedded import BUSY_TIMEOUT_SECONDS, Database, check_schema_version, transaction
+from exec_service.embedded import BUSY_TIMEOUT_SECONDS, Database, Watch, check_schema_version, transaction
 from exec_service.stores import (
     SIGNALS,
     Document,
@@ -32,7 +32,7 @@ from exec_service.stores.sqlite_schema import SCHEMA_VERSION, Table, make_missin
 from exec_service.stores.sqlite_workers import Workers
 
 FILE_NAME: Final = "store.sqlite3"
-POLL_SECONDS: Final = 0.025
+POLL_SECONDS: Final = 0.02
 
 
 class SqliteStore:
@@ -174,8 +174,8 @@ class SqliteStore:
         """See `Store.wait_for_change`. A heartbeat of another process counts as a change too."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
-        seen = self._seen_version
-        while (version := await self._database.data_version()) == seen:
+        watch = Watch(self._database, self._seen_version)
+        while (version := await watch.new_version()) is None:
             remaining = deadline - loop.time()
             if remaining <= 0:
                 return False

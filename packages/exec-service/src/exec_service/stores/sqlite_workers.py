@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from exec_service.embedded import ProcessLock, is_held, lock_path, transaction
+from exec_service.embedded import transaction
+from exec_service.process_locks import ProcessLock, is_held, lock_path
 from exec_service.stores import Lease, LeaseLost, WorkerAlive, WorkerState
 
 _TAKE: Final = """
