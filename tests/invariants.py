@@ -99,9 +99,8 @@ def _fills_agree(orders: Sequence[Row], fills: Sequence[Row], book: Sequence[Row
             wrong.append(f"execution {name}: {fill['quantity']} @ {fill['price']} is not {row}")
     for order in orders:
         if Fraction(order["filled_quantity"] or 0) != filled[order["client_order_id"]]:
-            wrong.append(
-                f"{order['signal_id']}: filled {order['filled_quantity']}, executions {filled[order['client_order_id']]}"
-            )
+            executed = filled[order["client_order_id"]]
+            wrong.append(f"{order['signal_id']}: filled {order['filled_quantity']}, executions {executed}")
         if (
             order["status"] == "FILLED"
             and order["quantity"] is not None

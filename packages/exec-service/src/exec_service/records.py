@@ -42,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
-    """One order as the service keeps it. `sequence` orders arrivals; `broker` is the plugin's name, None = no account."""
+    """One order as the service keeps it. `sequence` orders arrivals; `broker` is the plugin's name, if any."""
 
     order: Order
     source: Source

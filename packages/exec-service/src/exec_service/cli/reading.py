@@ -23,10 +23,9 @@ def embedded_settings() -> Settings:
 @asynccontextmanager
 async def existing_store(settings: Settings) -> AsyncIterator[Store]:
     """The store that a service has made. :raises Failed: there is none."""
-    from exec_service.bootstrap import make_store
-    from exec_service.stores.sqlite import FILE_NAME
+    from exec_service.bootstrap import make_store, store_exists
 
-    if not (settings.exec_data_dir / FILE_NAME).is_file():
+    if not store_exists(settings):
         raise Failed(
             f"There is no store in {settings.exec_data_dir.resolve()} yet: start `exec-service run --embedded`, "
             "or set EXEC_DATA_DIR to the directory that the service uses."

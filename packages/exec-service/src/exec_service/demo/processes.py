@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, Final
 
@@ -48,10 +48,16 @@ class ServiceProcess:
             raise RuntimeError("the service's output was asked for as a pipe")
         self._reader = asyncio.create_task(self._read(output), name="the service's lines")
         ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait({ready, self._reader}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done():
+        try:
+            await asyncio.wait({ready, self._reader}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             ready.cancel()
-            raise self.failure(f"the service was not ready within {READY_SECONDS:g} s")
+        if self._ready.is_set():
+            return
+        if self._reader.done():
+            await self._process.wait()
+            raise self.failure("the service ended before it was ready")
+        raise self.failure(f"the service was not ready within {READY_SECONDS:g} s")
 
     async def _read(self, output: asyncio.StreamReader) -> None:
         async for data in output:
@@ -77,9 +83,11 @@ class ServiceProcess:
         """SIGKILL: no good-bye, nothing is finished."""
         await self._end(signal.SIGKILL)
 
-    async def stop(self) -> int:
-        """SIGTERM, and its exit code."""
-        return await self._end(signal.SIGTERM)
+    async def stop(self) -> None:
+        """SIGTERM. :raises DemoFailed: it does not end in good order."""
+        code = await self._end(signal.SIGTERM)
+        if code:
+            raise self.failure(f"after SIGTERM the service ended with exit code {code}")
 
     async def _end(self, number: signal.Signals) -> int:
         process, self._process = self._process, None
@@ -93,9 +101,7 @@ class ServiceProcess:
         except TimeoutError:
             raise self.failure(f"the service did not end within {STOP_SECONDS:g} s after {number.name}") from None
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await _ended(process)
             if self._reader is not None:
                 await self._reader
 
@@ -129,8 +135,28 @@ class VenueDesk:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        output, errors = await process.communicate()
+        try:
+            output, errors = await process.communicate()
+        finally:
+            await _ended(process)
         if process.returncode:
             text = errors.decode("utf-8", "replace").strip()
             raise DemoFailed(f"The mock venue's command {command} failed (exit code {process.returncode}): {text}")
         return output
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Leave no process behind."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def together(*works: Coroutine[Any, Any, object]) -> None:
+    """Do all of them at once. :raises DemoFailed: the first that failed; the others have ended then."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from exec_service import bootstrap
-from exec_service.buses.sqlite import SqliteBus
 from exec_service.demo import day
 from exec_service.demo.checks import Evidence, run_checks
-from exec_service.demo.processes import ServiceProcess, VenueDesk
+from exec_service.demo.processes import ServiceProcess, VenueDesk, together
 from exec_service.demo.showing import Screen, counted
 from exec_service.demo.watching import CONFIRMATIONS_SUBSCRIPTION, ENDED, Orders, Watch, all_ended, all_in
 from exec_service.demo.world import World
@@ -40,10 +39,7 @@ def run_demo(directory: Path | None = None, *, fast: bool = False, as_json: bool
 
 async def _play(world: World, screen: Screen) -> bool:
     settings = world.settings()
-    subscriptions = {
-        settings.trading_orders_subscription: settings.trading_orders_topic,
-        CONFIRMATIONS_SUBSCRIPTION: settings.execution_confirmations_topic,
-    }
+    confirmations = {CONFIRMATIONS_SUBSCRIPTION: settings.execution_confirmations_topic}
     service = ServiceProcess(world, screen.service_line)
     playing = asyncio.current_task()
     if playing is not None:
@@ -52,7 +48,7 @@ async def _play(world: World, screen: Screen) -> bool:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(service.kill)
         store = await stack.enter_async_context(bootstrap.make_store(settings))
-        bus = await stack.enter_async_context(SqliteBus(settings.exec_data_dir, "demo", subscriptions))
+        bus = await stack.enter_async_context(bootstrap.make_bus(settings, confirmations))
         watch = Watch(settings, store, bus, service)
         stack.push_async_callback(watch.stop_collecting)
         watch.start_collecting()
@@ -76,7 +72,7 @@ class Story:
             f"The service runs as a process of its own, with the mock broker, in {self._world.directory}",
         )
         with self._screen.waiting("the service is ready"):
-            await asyncio.gather(self._service.start(), *(self._venue.script(*fault) for fault in day.FAULTS))
+            await together(self._service.start(), *(self._venue.script(*fault) for fault in day.FAULTS))
         await self._opening()
         await self._morning()
         await self._afternoon()
@@ -147,9 +143,8 @@ class Story:
         self._screen.chapter("7. The close")
         with self._screen.waiting("everything is delivered"):
             await self._watch.until_delivered()
-        code, book = await asyncio.gather(self._service.stop(), self._venue.book())
-        if code:
-            raise self._service.failure(f"after SIGTERM the service ended with exit code {code}")
+        await self._service.stop()
+        book = await self._venue.book()
         evidence = Evidence(await self._watch.everything(), book, self._watch.confirmations)
         checks = run_checks(evidence, day.ALL)
         self._screen.result(evidence, checks)
