@@ -39,7 +39,7 @@ from exec_service.stores import (
     StoreUnavailable,
     Write,
 )
-from exec_service.units import Changes, Entry, HeldPosition, NotLoaded, OrderMissing, Unit
+from exec_service.units import Changes, Entry, HeldPosition, NotLoaded, OrderMissing, Unit, merged
 
 logger = logging.getLogger(__name__)
 
@@ -262,13 +262,24 @@ class Ledger:
             jobs = [job for job in jobs if not job.done.done()]
             if not jobs:
                 return
-            writes = self._writes(batch, now)
             try:
+                writes = self._writes(batch, now)
                 await self._durably(writes)
             except RevisionConflict as conflict:
                 self._drop(conflict)
                 jobs = await self._again(jobs, conflict)
                 continue
+            except LeaseLost:
+                raise
+            except Exception as error:
+                # One job's writes cannot be stored: the others must not suffer for it, and the loop lives on.
+                logger.exception("A batch of %d jobs could not be stored", len(jobs))
+                if len(jobs) == 1:
+                    _fail(jobs[0], error)
+                    return
+                for job in jobs:
+                    await self._commit([job])
+                return
             self._install(batch, writes)
             for job in jobs:
                 if not job.done.done():
@@ -333,7 +344,7 @@ class Ledger:
             writes.extend(self._project(before, entry, batch.alarms.get(order_id, ()), now))
         for position_id, held in batch.positions.items():
             writes.append(Write(POSITIONS, position_id, held.revision, journal.position_document(held)))
-        return [*writes, *batch.writes]
+        return merged([*writes, *batch.writes])
 
     def _install(self, batch: Changes, writes: Sequence[Write]) -> None:
         """The batch is durable: it is the state now."""

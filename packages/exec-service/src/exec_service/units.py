@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -147,3 +147,18 @@ class Unit:
             batch.alarms.setdefault(order_id, []).extend(alarms)
         batch.writes.extend(own.writes)
         batch.afterwards.extend(own.afterwards)
+
+
+def merged(writes: Sequence[Write]) -> list[Write]:
+    """One write per document: later plain writes are folded into the earlier one of the same document."""
+    found: dict[tuple[str, str], Write] = {}
+    for write in writes:
+        key = (write.collection, write.id)
+        first = found.get(key)
+        if first is None:
+            found[key] = write
+        elif write.expected_revision is None:
+            found[key] = replace(first, document={**first.document, **write.document})
+        else:
+            raise ValueError(f"two decisions of one batch write {write.collection}/{write.id}")
+    return list(found.values())

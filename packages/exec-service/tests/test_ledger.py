@@ -1,0 +1,125 @@
+"""The ledger: group commit, decisions that fail or conflict, a store that is away, a lease that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exec_core.clock import utc_now
+from exec_service.ledger import Ledger
+from exec_service.stores import ACCOUNTS, OUTBOX, LeaseLost, RevisionConflict, StoreUnavailable, Write
+from exec_service.stores.sqlite import SqliteStore
+
+
+class WatchedStore(SqliteStore):
+    """The real store; it counts commits, and fails on command."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.commits: list[int] = []
+        self.away = 0
+
+    async def commit(self, writes: Any, *, lease: Any = None) -> None:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("away")
+        await super().commit(writes, lease=lease)
+        self.commits.append(len(writes))
+
+
+@asynccontextmanager
+async def running(tmp_path: Path) -> AsyncIterator[tuple[Ledger, WatchedStore]]:
+    async with WatchedStore(tmp_path) as store:
+        ledger = Ledger(store, lambda *_: [], utc_now)
+        ledger.lease = await store.take_lease("w", 15)
+        task = asyncio.create_task(ledger.run())
+        yield ledger, store
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def row(name: str, revision: int | None = 0, **fields: Any) -> Write:
+    return Write(OUTBOX, name, revision, {"revision": 1, "channel": "c", **fields})
+
+
+async def test_what_arrives_during_a_commit_goes_into_the_next_one_together(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        first = ledger.write(row("first"))
+        await asyncio.sleep(0)
+        rest = [ledger.write(row(f"r{number}")) for number in range(50)]
+        await asyncio.gather(first, *rest)
+        assert sum(store.commits) == 51
+        assert len(store.commits) <= 3
+        assert len(await store.load(OUTBOX)) == 51
+
+
+async def test_a_lone_job_waits_for_nobody(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        await ledger.write(row("only"))
+        assert store.commits == [1]
+
+
+async def test_a_decision_that_fails_fails_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+
+        def bad(unit: Any) -> None:
+            unit.write(row("never"))
+            raise ZeroDivisionError
+
+        good, failing, other = ledger.write(row("a")), ledger.submit(bad), ledger.write(row("b"))
+        await asyncio.gather(good, other)
+        with pytest.raises(ZeroDivisionError):
+            await failing
+        assert {document["_id"] for document in await store.load(OUTBOX)} == {"a", "b"}
+
+
+async def test_a_write_that_conflicts_for_ever_fails_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        await ledger.write(row("taken"))
+        good, doomed, other = ledger.write(row("a")), ledger.write(row("taken")), ledger.write(row("b"))
+        await asyncio.gather(good, other)
+        with pytest.raises(RevisionConflict):
+            await doomed
+        assert len(await store.load(OUTBOX)) == 3
+
+
+async def test_a_write_that_cannot_be_stored_fails_alone_and_the_loop_lives(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        good, doomed = ledger.write(row("a")), ledger.write(row("b", payload=object()))
+        await good
+        with pytest.raises((TypeError, ValueError)):
+            await doomed
+        await ledger.write(row("c"))
+        assert {document["_id"] for document in await store.load(OUTBOX)} == {"a", "c"}
+
+
+async def test_two_plain_writes_of_one_document_in_one_batch_are_one(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        first = ledger.write(Write(ACCOUNTS, "acc_1", None, {"availability": "READY", "worker_id": "w"}))
+        second = ledger.write(Write(ACCOUNTS, "acc_1", None, {"availability": "DISCONNECTED"}))
+        await asyncio.gather(first, second)
+        (document,) = await store.load(ACCOUNTS)
+        assert (document["availability"], document["worker_id"]) == ("DISCONNECTED", "w")
+
+
+async def test_nothing_that_was_decided_is_given_up_while_the_store_is_away(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        store.away = 3
+        await ledger.write(row("a"))
+        assert len(await store.load(OUTBOX)) == 1
+
+
+async def test_a_worker_that_lost_its_lease_writes_nothing_more(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        await ledger.write(row("before"))
+        async with SqliteStore(tmp_path) as other:
+            await other.fence("w")
+        doomed = [ledger.write(row(f"after{number}")) for number in range(3)]
+        for future in doomed:
+            with pytest.raises(LeaseLost):
+                await future
+        assert [document["_id"] for document in await store.load(OUTBOX)] == ["before"]
