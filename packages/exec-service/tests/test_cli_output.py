@@ -36,9 +36,10 @@ def test_a_narrow_terminal_folds_words_and_keeps_numbers_and_ids_whole(
         monkeypatch.setenv(name, value)
     reason = "the account is not configured and nothing was placed"
     identity = "sig_" + "1" * 50
-    output.print_table("T", ("signal", "filled", "reason"), [(identity, "1234567.25", reason)])
+    at = datetime(2024, 11, 24, 10, 30, tzinfo=UTC)
+    output.print_table("T", ("received", "signal", "filled", "reason"), [(at, identity, "1234567.25", reason)])
     lines = terminal.getvalue().splitlines()
-    assert any(identity in line and "1234567.25" in line for line in lines)
+    assert any(all(part in line for part in ("2024-11-24 10:30:00", identity, "1234567.25")) for line in lines)
     assert not any(reason in line for line in lines)
     assert "…" not in terminal.getvalue()
     assert reason.split()[-1] in terminal.getvalue()

@@ -37,6 +37,19 @@ async def test_an_order_lost_before_the_broker_ends_not_placed_and_only_on_proof
     assert rig.at_broker() == []
 
 
+async def test_views_that_are_not_complete_prove_nothing_however_many(rig: Rig) -> None:
+    """P2: the broker has the order, and says each time that it could not look everywhere."""
+    rig.faults.script("lose-answer")
+    rig.faults.script("hidden", seconds=4)
+    rig.faults.script("incomplete", count=1000)
+    async with rig.service():
+        await rig.publish(order("sig_1"))
+        await rig.reaches("sig_1", "UNKNOWN")
+        document = await rig.reaches("sig_1", "FILLED", "REJECTED")
+    assert document["status"] == "FILLED"
+    assert "REJECTED" not in [entry["status"] for entry in document["history"]]
+
+
 async def test_an_order_that_shows_up_only_after_a_while_is_found(rig: Rig) -> None:
     rig.options["unknown_settle_seconds"] = 5
     rig.faults.script("lose-answer")

@@ -8,7 +8,9 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
+import tenacity
 from exec_core.broker import Mode
 from exec_core.clock import utc_now
 from exec_core.errors import ConfigurationError
@@ -16,7 +18,7 @@ from exec_core.notifier import Notifier
 from exec_core.plugins import installed_plugins, load_broker_plugin, load_notifier_plugins, plugin_settings
 
 from exec_service import delivery
-from exec_service.buses import Bus
+from exec_service.buses import Bus, BusUnavailable
 from exec_service.buses.sqlite import SqliteBus
 from exec_service.commands import Commands
 from exec_service.execution import Execution
@@ -27,12 +29,14 @@ from exec_service.ownership import Owner
 from exec_service.projections import Projector
 from exec_service.service import Parts, Service
 from exec_service.settings import Settings
-from exec_service.stores import LeaseLost, Store
+from exec_service.stores import LeaseLost, Store, StoreUnavailable
 from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
 from exec_service.stores.sqlite import SqliteStore
 from exec_service.watchdog import LoopWatchdog
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T", Store, Bus)
 
 NOT_YET = (
     "This release runs on the embedded bus and store only: start it with --embedded. "
@@ -119,8 +123,8 @@ async def _stop_when(stop: asyncio.Event, service: Service) -> None:
 async def open_service(settings: Settings, redact: Callable[[str], str]) -> AsyncIterator[Service]:
     """The service, wired, on an open store and bus."""
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(make_store(settings))
-        bus = await stack.enter_async_context(make_bus(settings))
+        store = await _opened(stack, lambda: make_store(settings), settings.startup_timeout_seconds)
+        bus = await _opened(stack, lambda: make_bus(settings), settings.startup_timeout_seconds)
         channels = [delivery.confirmations(bus, settings.execution_confirmations_topic), delivery.signals(store)]
         names = []
         for name, notifier, seconds in _notifiers():
@@ -128,6 +132,20 @@ async def open_service(settings: Settings, redact: Callable[[str], str]) -> Asyn
             channels.append(delivery.notifications(name, notifier, seconds))
             names.append(name)
         yield assemble(settings, store, bus, channels, names, redact)
+
+
+async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float) -> T:
+    """A store or a bus, entered; one that is away is tried again for so many seconds, then its error is raised."""
+    async for attempt in tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type((StoreUnavailable, BusUnavailable)),
+        stop=tenacity.stop_after_delay(seconds),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
+        before_sleep=lambda state: logger.warning("Not ready yet, trying again: %s", state.outcome),
+        reraise=True,
+    ):
+        with attempt:
+            return await stack.enter_async_context(make())
+    raise AssertionError("a retry ends with a result or an error")
 
 
 def _notifiers() -> list[tuple[str, Notifier, float]]:

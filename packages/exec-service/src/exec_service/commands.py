@@ -21,7 +21,8 @@ from exec_core.orders import ReasonCode
 from exec_service import journal
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
-from exec_service.stores import COMMANDS, Document, LeaseLost, Store, StoreUnavailable, Write
+from exec_service.stores import COMMANDS, Document, LeaseLost, RevisionConflict, Store, StoreUnavailable, Write
+from exec_service.units import OrderMissing, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -71,55 +72,61 @@ class Commands:
             return
         for document in documents:
             if self._owns(document["account_id"]):
-                await self._carry_out(document)
+                try:
+                    await self._carry_out(document)
+                except RevisionConflict:
+                    logger.info("The command %s was answered meanwhile", document["_id"])
 
     async def _carry_out(self, document: Document) -> None:
-        order_id = ClientOrderId(document["client_order_id"])
-        state, answer = REFUSED, ""
+        """Do it and answer it, in one transaction: a command is done once, whatever is killed when."""
         try:
-            if await self._ledger.find(order_id) is None:
-                answer = "There is no such order"
-            elif document["kind"] == "cancel":
-                state, answer = await self._cancel(order_id, document)
-            elif document["kind"] == "resolve":
-                state, answer = await self._resolve(order_id, document)
-            else:
-                answer = f"This release knows no command {document['kind']}"
-        except (LeaseLost, asyncio.CancelledError):
+            await self._ledger.submit(lambda unit: self._decide(unit, document))
+        except (LeaseLost, asyncio.CancelledError, RevisionConflict):
             raise
         except Exception as error:
-            logger.exception("The command %s failed", document["_id"])
-            answer = f"It failed ({type(error).__name__}); the log says more"
+            if isinstance(error, OrderMissing):
+                answer = "There is no such order"
+            elif isinstance(error, ValueError):
+                answer = str(error)
+            else:
+                logger.exception("The command %s failed", document["_id"])
+                answer = f"It failed ({type(error).__name__}); the log says more"
+            await self._ledger.submit(lambda unit: self._answer(unit, document, REFUSED, answer))
+
+    def _decide(self, unit: Unit, document: Document) -> None:
+        order_id = ClientOrderId(document["client_order_id"])
+        before = unit.entry(order_id).order
+        if before.status.is_final:
+            self._answer(unit, document, REFUSED, f"The order is {before.status} already")
+            return
+        after = self._execution.apply_in(unit, order_id, _event(document)).order
+        if document["kind"] == "resolve":
+            answer = f"The order is {after.status}, {after.filled_quantity} filled"
+        elif after.status.is_final:
+            answer = f"The order is {after.status}"
+        else:
+            answer = "The cancel is asked for; the order ends when the broker says so"
+        self._answer(unit, document, DONE, answer)
+
+    def _answer(self, unit: Unit, document: Document, state: str, answer: str) -> None:
         done = {"revision": 2, "state": state, "answer": answer, "answered_at": self._clock()}
-        await self._ledger.write(Write(COMMANDS, document["_id"], None, done))
+        unit.write(Write(COMMANDS, document["_id"], 1, done))
 
-    async def _cancel(self, order_id: ClientOrderId, document: Document) -> tuple[str, str]:
-        reason = document["arguments"].get("reason") or f"Cancelled by {document['who']}"
-        before = await self._ledger.find(order_id)
-        if before is not None and before.order.status.is_final:
-            return REFUSED, f"The order is {before.order.status} already"
-        after = await self._execution.apply(order_id, CancelAsked(ReasonCode.CANCELLED_BY_USER, reason))
-        if after.order.status.is_final:
-            return DONE, f"The order is {after.order.status}"
-        return DONE, "The cancel is asked for; the order ends when the broker says so"
 
-    async def _resolve(self, order_id: ClientOrderId, document: Document) -> tuple[str, str]:
-        arguments = document["arguments"]
-        event = Resolved(
+def _event(document: Document) -> CancelAsked | Resolved:
+    """What the command does to the order. :raises ValueError: this release knows no such command."""
+    arguments, who = document["arguments"], document["who"]
+    if document["kind"] == "cancel":
+        return CancelAsked(ReasonCode.CANCELLED_BY_USER, arguments.get("reason") or f"Cancelled by {who}")
+    if document["kind"] == "resolve":
+        return Resolved(
             Resolution(arguments["as"]),
-            document["who"],
+            who,
             arguments["evidence"],
             _decimal(arguments.get("quantity")),
             _decimal(arguments.get("price")),
         )
-        before = await self._ledger.find(order_id)
-        if before is not None and before.order.status.is_final:
-            return REFUSED, f"The order is {before.order.status} already"
-        try:
-            after = await self._execution.apply(order_id, event)
-        except ValueError as error:
-            return REFUSED, str(error)
-        return DONE, f"The order is {after.order.status}, {after.order.filled_quantity} filled"
+    raise ValueError(f"This release knows no command {document['kind']}")
 
 
 def _decimal(value: object) -> Decimal | None:

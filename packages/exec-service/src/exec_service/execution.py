@@ -103,15 +103,15 @@ class Execution:
 
         The confirmation and the notification follow through the outbox, written in the same transaction.
         """
-        return self._apply(unit, order_id, fill_data)
+        return self.apply_in(unit, order_id, fill_data)
 
     def handle_order_rejection(self, unit: Unit, order_id: ClientOrderId, rejection_reason: OrderReport) -> Entry:
         """The broker refused the order: final, stored with its reason, told, and never tried again."""
-        return self._apply(unit, order_id, rejection_reason)
+        return self.apply_in(unit, order_id, rejection_reason)
 
     def handle_order_report(self, unit: Unit, order_id: ClientOrderId, report: OrderReport | CommissionReport) -> Entry:
         """The order's state as the broker sees it, or what an execution cost."""
-        return self._apply(unit, order_id, report)
+        return self.apply_in(unit, order_id, report)
 
     # ------------------------------------------------------------------ what we do ourselves
 
@@ -120,7 +120,7 @@ class Execution:
 
         :raises LeaseLost: another worker owns the account by now.
         """
-        return await self.ledger.submit(lambda unit: self._apply(unit, order_id, event))
+        return await self.ledger.submit(lambda unit: self.apply_in(unit, order_id, event))
 
     async def apply_if(self, order_id: ClientOrderId, status: OrderStatus, event: Event) -> Entry | None:
         """The same, if the order is still in `status` when its turn comes; else None."""
@@ -128,11 +128,12 @@ class Execution:
         def decide(unit: Unit) -> Entry | None:
             if unit.entry(order_id).order.status is not status:
                 return None
-            return self._apply(unit, order_id, event)
+            return self.apply_in(unit, order_id, event)
 
         return await self.ledger.submit(decide)
 
-    def _apply(self, unit: Unit, order_id: ClientOrderId, event: Event) -> Entry:
+    def apply_in(self, unit: Unit, order_id: ClientOrderId, event: Event) -> Entry:
+        """Judge `event` inside a unit of work that does more than this."""
         entry = unit.entry(order_id)
         change = lifecycle.apply(entry.order, self._clean(event), unit.now)
         if not change.changed:

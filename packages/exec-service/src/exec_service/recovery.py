@@ -86,9 +86,6 @@ class Settler:
                 lost = AnswerLost("The service stopped while it was sending the order")
                 await self._execution.apply(entry.record.id, lost)
         self._ledger.changed.append(self._on_change)
-        for entry in self._ledger.live(self._account_id):
-            if entry.order.status is OrderStatus.UNKNOWN:
-                self.look(entry.record.id)
 
     async def stop(self) -> None:
         """End at once; the store knows what is in doubt."""

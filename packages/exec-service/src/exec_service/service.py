@@ -62,6 +62,7 @@ class Service:
         self._intake = make_intake(self)
         self._desks: dict[str, AccountDesk] = {}
         self._taking: dict[str, asyncio.Task[None]] = {}
+        self._wanted: set[str] = set()
         self._stopping = asyncio.Event()
         self.ready = False
 
@@ -123,7 +124,6 @@ class Service:
     async def _take_accounts(self) -> None:
         """Take every account that is configured, or has unfinished orders, unless another worker owns it."""
         parts = self._parts
-        await parts.commands.work()
         documents = await parts.store.load(ORDERS, {"status": LIVE_STATUSES})
         with_orders = {document["account_id"] for document in documents if document["request"] is not None}
         for account_id in sorted({*parts.settings.accounts, *with_orders}):
@@ -159,8 +159,11 @@ class Service:
         else:
             return
         if ownership is None:
-            logger.info("Account %s is owned by another worker", account_id)
+            if account_id not in self._wanted:
+                logger.info("Account %s is owned by another worker", account_id)
+            self._wanted.add(account_id)
             return
+        self._wanted.discard(account_id)
         try:
             plugin = parts.plugins(account.broker)
             desk = AccountDesk(
@@ -191,7 +194,7 @@ class Service:
                 for desk in self._desks.values():
                     desk.remind()
             await asyncio.sleep(self._parts.settings.worker_lease_seconds / 3)
-            for account_id in self._parts.settings.accounts:
+            for account_id in list(self._wanted):
                 if account_id not in self._desks and account_id not in self._taking:
                     self._take_soon(account_id)
 
@@ -204,10 +207,10 @@ class Service:
         store = self._parts.store
         while True:
             try:
-                await store.wait_for_change(5.0)
                 await self._parts.commands.work()
                 for desk in list(self._desks.values()):
                     await desk.refresh()
+                await store.wait_for_change(5.0)
             except StoreUnavailable as error:
                 logger.warning("The store cannot be watched, trying again: %s", error)
                 await asyncio.sleep(1.0)

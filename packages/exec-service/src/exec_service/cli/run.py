@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +43,12 @@ def run(use_mock_broker: bool, embedded: bool, workers: int) -> None:
     bootstrap.check(settings)
     redactor = Redactor()
     packages = _learn(settings, redactor)
-    with logs.configure(settings.log_dir, settings.log_level, redactor=redactor, packages=packages):
+    with (
+        _worker_number(settings.log_dir) as number,
+        logs.configure(
+            settings.log_dir, settings.log_level, worker_number=number, redactor=redactor, packages=packages
+        ),
+    ):
         try:
             asyncio.run(bootstrap.run(settings, redactor.redact))
         except Exception as error:
@@ -52,6 +60,29 @@ def run(use_mock_broker: bool, embedded: bool, workers: int) -> None:
             where = settings.log_dir / f"{logs.SERVICE_FILE}.log"
             text = redactor.redact(f"{type(error).__name__}: {error}")
             raise Failed(f"The service failed: {text}. The traceback is in {where}.") from error
+
+
+@contextmanager
+def _worker_number(log_dir: Path) -> Iterator[int]:
+    """The first number that no live worker logs under in this directory: two must not write to one file."""
+    from itertools import count
+
+    from exec_core.errors import ConfigurationError
+
+    from exec_service.process_locks import ProcessLock, lock_path
+
+    for number in count(1):
+        lock = ProcessLock(lock_path(log_dir, f"worker-{number}"))
+        try:
+            taken = lock.acquire(patience_seconds=0.1)
+        except OSError as error:
+            raise ConfigurationError(f"LOG_DIR: {log_dir} cannot be made or written: {error.strerror}") from error
+        if taken:
+            try:
+                yield number
+            finally:
+                lock.release()
+            return
 
 
 def _learn(settings: Settings, redactor: Redactor) -> set[str]:
