@@ -173,8 +173,10 @@ class Logs(logging.Handler):
         for logger, level in reversed(self._levels):
             logger.setLevel(level)
         deadline = time.monotonic() + self._flush_seconds
-        # The lane of orders first: what it has to say about itself must still reach the other lanes.
-        for lanes in (self._orders, self._general):
+        # What a file has to say about itself must still reach the others: the orders' first, the console last.
+        files = [lane for lane in self._general if not isinstance(lane.sink, ConsoleSink)]
+        consoles = [lane for lane in self._general if isinstance(lane.sink, ConsoleSink)]
+        for lanes in (self._orders, files, consoles):
             for lane in lanes:
                 lane.begin_closing()
             for lane in lanes:
