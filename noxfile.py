@@ -60,7 +60,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, with everything installed. Arguments after -- go to pytest."""
     install_tools(session, "test")
-    session.run("pytest", "-n", "2", *session.posargs)
+    session.run("pytest", "-n", "4", *session.posargs)  # most of them wait: for disks, processes, time-outs
 
 
 @nox.session

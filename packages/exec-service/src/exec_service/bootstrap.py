@@ -29,7 +29,7 @@ from exec_service.ownership import Owner
 from exec_service.projections import Projector
 from exec_service.service import Parts, Service
 from exec_service.settings import Settings
-from exec_service.stores import LeaseLost, Store, StoreUnavailable
+from exec_service.stores import LeaseLost, Store, StoreError, StoreUnavailable
 from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
 from exec_service.stores.sqlite import SqliteStore
 from exec_service.watchdog import LoopWatchdog
@@ -45,9 +45,18 @@ NOT_YET = (
 
 
 def make_store(settings: Settings) -> Store:
-    """The store that the settings ask for. :raises ConfigurationError: this release has none such."""
+    """The store that the settings ask for.
+
+    :raises ConfigurationError: this release has none such.
+    :raises StoreError: its directory cannot be made.
+    """
     if not settings.embedded:
         raise ConfigurationError(NOT_YET)
+    try:
+        settings.exec_data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # Waiting would not help, unlike with a store that is locked.
+        raise StoreError(f"EXEC_DATA_DIR: {settings.exec_data_dir} cannot be made: {error.strerror}") from error
     return SqliteStore(settings.exec_data_dir)
 
 
