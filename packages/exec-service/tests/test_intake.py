@@ -167,3 +167,27 @@ async def test_a_message_is_acknowledged_only_once_it_is_durable(rig: Rig, monke
         await rig.publish(order("sig_1"))
         await rig.reaches("sig_1", "FILLED")
     assert steps[:2] == ["durable sig_1", "acknowledged"]
+
+
+async def test_a_message_that_makes_us_stumble_is_kept_and_stops_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: a fault of ours, not of the message."""
+    from exec_service import wire
+
+    parse = wire.parse
+
+    def stumbling(data: bytes, **named: Any) -> Any:
+        if b"poison" in data:
+            raise RuntimeError("a fault of ours")
+        return parse(data, **named)
+
+    monkeypatch.setattr(wire, "parse", stumbling)
+    await rig.publish(order("sig_1"), order("poison"), order("sig_2"))
+    async with rig.service():
+        await rig.reaches("sig_1", "FILLED")
+        await rig.reaches("sig_2", "FILLED")
+    (letter,) = await rig.load("dead_letters")
+    assert "RuntimeError" in letter["reason"]
+    assert "poison" in letter["body"]
+    assert len(rig.at_broker()) == 2

@@ -148,8 +148,9 @@ class AccountDesk:
             self._remind(entry)
 
     def _opened(self) -> None:
-        """A session is open: ask about what is open, and go on with cancels that could not be asked."""
+        """A session is open: ask about what is open, go on with cancels that could not be asked, and with sending."""
         self.settler.catch_up()
+        self.send_waiting()
         for entry in self._ledger.live(self.account_id):
             self.canceller.watch(entry)
 

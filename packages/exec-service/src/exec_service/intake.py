@@ -26,7 +26,16 @@ from exec_service.ledger import Ledger
 from exec_service.logs import order_log
 from exec_service.projections import Projector
 from exec_service.records import Accepted, Invalid, OrderRecord, Unreadable
-from exec_service.stores import DEAD_LETTERS, ORDERS, Document, RevisionConflict, Store, StoreUnavailable, Write
+from exec_service.stores import (
+    DEAD_LETTERS,
+    ORDERS,
+    Document,
+    LeaseLost,
+    RevisionConflict,
+    Store,
+    StoreUnavailable,
+    Write,
+)
 from exec_service.units import Entry, Unit
 
 logger = logging.getLogger(__name__)
@@ -109,13 +118,35 @@ class Intake:
                 continue
             try:
                 messages = await self._bus.pull(self._subscription, MAX_MESSAGES)
-                self._taking = asyncio.ensure_future(self.take(messages))
+                self._taking = asyncio.ensure_future(self._take_all(messages))
                 await asyncio.shield(self._taking)
                 waits = exponential(0.2, 10.0)
             except (BusError, StoreUnavailable) as error:
                 # Not acknowledged, so the bus delivers it again; what was stored is recognised.
                 logger.warning("Taking orders in failed, trying again: %s", error)
                 await asyncio.sleep(next(waits))
+
+    async def _take_all(self, messages: Sequence[Message]) -> None:
+        """`take`, so that a message which nobody can process costs only itself."""
+        try:
+            await self.take(messages)
+        except (BusError, StoreUnavailable, LeaseLost):
+            raise
+        except Exception:
+            logger.exception("A batch of %d messages could not be taken in; each is tried alone", len(messages))
+            for message in messages:
+                await self._take_alone(message)
+
+    async def _take_alone(self, message: Message) -> None:
+        try:
+            await self.take([message])
+        except (BusError, StoreUnavailable, LeaseLost):
+            raise
+        except Exception as error:
+            logger.exception("The message %s could not be taken in and is kept", message.message_id)
+            reason = f"the message could not be processed ({type(error).__name__}); the log says more"
+            await self._dead_letter(message, ReasonCode.INVALID, reason, None)
+            await self._bus.acknowledge(self._subscription, [message.ack_id])
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Make every message durable, as an order or a dead letter, then acknowledge them all."""
