@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 from pathlib import Path
 
 import chaos
@@ -145,4 +146,29 @@ async def test_another_worker_stands_by_and_takes_over_when_the_first_is_killed(
         await world.publish(*(order(f"b_{n}", symbol=f"S{n}") for n in range(10)))
         await world.settled(20)
     sent = [f"{name}_{n}" for name in "ab" for n in range(10)]
+    assert (await check(world, sent, await world.confirmations())).wrong == []
+
+
+async def test_a_worker_paused_beyond_its_lease_is_fenced_and_starts_over(world: World) -> None:
+    """P1: it comes back to accounts that another worker owns, and to sends that it must not make."""
+    world.variables |= {"WORKER_LEASE_SECONDS": "2", "ACCOUNTS": json.dumps({"acc_1": {"broker": "mock"}})}
+    async with world.bus():
+        pass
+    with world.start() as first:
+        await first.ready()
+        await world.publish(*(order(f"a_{n}", symbol=f"S{n}") for n in range(5)))
+        await world.settled(5)
+        first.process.send_signal(signal.SIGSTOP)
+        with world.start() as second:
+            await second.says("Account acc_1: connected")
+            await world.publish(*(order(f"b_{n}", symbol=f"S{n}") for n in range(20)))
+            first.process.send_signal(signal.SIGCONT)
+            await first.says("starts over")
+            await world.settled(25)
+            await first.says("Account acc_1 is owned by another worker")
+            assert second.stop() == 0
+            await world.publish(*(order(f"c_{n}", symbol=f"S{n}") for n in range(5)))
+            await world.settled(30)
+        assert first.stop() == 0
+    sent = [f"{name}_{n}" for name, count in (("a", 5), ("b", 20), ("c", 5)) for n in range(count)]
     assert (await check(world, sent, await world.confirmations())).wrong == []
