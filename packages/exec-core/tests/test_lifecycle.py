@@ -380,3 +380,9 @@ def test_attention_is_noted_alarmed_once_and_taken_away() -> None:
     assert again.order is noted.order
     assert not again.alarms
     assert after(noted.order, NeedsAttention(None)).attention is None
+
+
+def test_a_status_that_repeats_what_executions_said_changes_nothing() -> None:
+    filled = after(order(), *SENT, WORKING, fill(100))
+    assert filled.status is OrderStatus.FILLED
+    assert last_change(filled, report(ReportStatus.FILLED, 100)).order is filled

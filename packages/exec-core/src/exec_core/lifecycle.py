@@ -48,6 +48,7 @@ from exec_core.events import (
 )
 from exec_core.fills import Fill
 from exec_core.identifiers import ExecutionId
+from exec_core.money import ZERO
 from exec_core.orders import (
     CancelRequest,
     Evidence,
@@ -161,7 +162,8 @@ def _report(order: Order, report: OrderReport, at: datetime) -> Change:
     if trigger is Trigger.REJECT and report.filled_quantity:
         trigger = Trigger.CANCEL  # a part of it traded: what the broker refused is the remainder
     changed = _acknowledged(order, report, at)
-    if report.filled_quantity is not None and report.filled_quantity > (order.reported_filled_quantity or 0):
+    known = max(order.reported_filled_quantity or ZERO, order.filled_quantity)
+    if report.filled_quantity is not None and report.filled_quantity > known:  # executions are still to come
         changed = replace(changed, reported_filled_quantity=report.filled_quantity)
     if report.status is ReportStatus.FILLED and order.request.quantity is None and report.filled_quantity:
         # A cash order: now its quantity is known. Of two figures (one was corrected) the lower is not waited beyond.
