@@ -27,6 +27,7 @@ from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.receiving import Receiver
 from exec_service.session import AccountSession
+from exec_service.stores import LeaseLost
 from exec_service.units import Entry
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Settler:
         self._sender_done_at = sender_done_at
         self._tasks: dict[ClientOrderId, asyncio.Task[None]] = {}
         self._changed: dict[ClientOrderId, asyncio.Event] = {}
+        self._later: set[ClientOrderId] = set()
         self._stopped = False
 
     async def start(self) -> None:
@@ -112,7 +114,7 @@ class Settler:
             work = self._settle_order(order_id, after_seconds)
             task = asyncio.get_running_loop().create_task(work, name=f"settle {order_id}")
             self._tasks[order_id] = task
-            task.add_done_callback(lambda _task: self._tasks.pop(order_id, None))
+            task.add_done_callback(lambda done: self._ended(order_id, done))
 
     def _on_change(self, before: Order | None, after: Entry) -> None:
         order = after.order
@@ -170,10 +172,21 @@ class Settler:
                     return
                 else:
                     wait = (self._apart - (found.view.as_of - absent_since)).total_seconds() + 0.01
+        except LeaseLost:
+            return  # the account is another worker's now
         except Exception:
-            logger.exception("Settling order %s failed; it is taken up again at the next connect", order_id)
+            logger.exception("Settling order %s failed; it is tried again", order_id)
+            self._later.add(order_id)
         finally:
             self._changed.pop(order_id, None)
+
+    def _ended(self, order_id: ClientOrderId, task: asyncio.Task[None]) -> None:
+        """A look is over; one that failed is taken up again."""
+        if self._tasks.get(order_id) is task:
+            del self._tasks[order_id]
+        if order_id in self._later:
+            self._later.discard(order_id)
+            self.look(order_id, LONGEST_LOOK_SECONDS)
 
     def _open(self, order: Order) -> bool:
         return order.status in AT_THE_BROKER or lacks_fills(order)

@@ -168,9 +168,9 @@ class Canceller:
                     self._look(order_id)
                 except NotSent as error:
                     order_log.warning(texts.cancel_failed(str(error)), signal_id)
+                except Exception:
+                    logger.exception("Cancelling order %s failed; it is asked again", order_id)
                 await self._until_ended(order_id, changed, next(waits))
-        except Exception:
-            logger.exception("Cancelling order %s failed; it is asked again after a restart or a reconnect", order_id)
         finally:
             self._changed.pop(order_id, None)
 
