@@ -111,6 +111,11 @@ class GuardedBroker:
                 yield report
         except NotSent:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ConnectionFailed(f"{self.plugin.name} cancelled its reports", broker=self.plugin.name) from error
         except Exception as error:
             raise ConnectionFailed(
                 f"{self.plugin.name} ended its reports: {_describe(error)}", broker=self.plugin.name
@@ -134,8 +139,14 @@ class GuardedBroker:
         return self._broker.availability()
 
     async def _bounded(self, call: Awaitable[T]) -> T:
-        async with asyncio.timeout(self.plugin.call_timeout_seconds):
-            return await call
+        try:
+            async with asyncio.timeout(self.plugin.call_timeout_seconds):
+                return await call
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # we are to stop
+            raise RuntimeError("the adapter cancelled its own call") from error
 
     async def _asked(self, call: Awaitable[T], what: str) -> T:
         """The answer to a question that changes nothing; without one, `ConnectionFailed`."""

@@ -198,6 +198,10 @@ def _fill(order: Order, report: FillReport, at: datetime) -> Change:
             )
             if all(entry.text != text for entry in order.history):
                 return _change(order, changed, "conflict", Evidence.NONE, at, text, (text,), record=True)
+        if fill.commission is not None and fill.correction == known.correction and known.commission is None:
+            # The venue tells the execution again, now with what it cost.
+            cost = CommissionReport(fill.execution_id, fill.commission, report.client_order_id, report.broker_order_id)
+            return _commission(order, cost, at)
         return _change(order, changed, "repeated", Evidence.DEFINITIVE, at, None)
     changed = replace(changed, fills=MappingProxyType({**order.fills, fill.execution_id: fill}))
     if _ended_by_us(order) and order.status is REJECTED:

@@ -21,10 +21,12 @@ from exec_core.orders import OrderStatus, ReasonCode
 from exec_core.reports import OrderReport, ReportStatus
 
 from exec_service import texts
+from exec_service.backoff import exponential
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
 from exec_service.session import AccountSession
+from exec_service.stores import LeaseLost
 from exec_service.units import Entry
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 DISPATCH_SLOTS = 16
 #: Waits before the second, third, … attempt at an unreachable broker.
 RETRY_SECONDS = (1.0, 2.0, 4.0)
+#: How often the orders that wait behind one in doubt are looked through.
+SWEEP_SECONDS = 1.0
 #: States in which the broker has not yet said anything that the next order of the symbol could rely on.
 UNANSWERED = frozenset({OrderStatus.PENDING, OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
 
@@ -84,7 +88,8 @@ class Dispatcher:
     async def stop(self) -> None:
         """End at once."""
         self._draining.set()
-        self._ledger.changed.remove(self._on_change)
+        if self._on_change in self._ledger.changed:
+            self._ledger.changed.remove(self._on_change)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,13 +117,29 @@ class Dispatcher:
                 order_id = lane[0]
                 try:
                     await self._answered(order_id)
+                except LeaseLost:
+                    return
                 except Exception:
-                    # The order's state is safe in the store; a restart takes it up. The others go on.
-                    logger.exception("Sending order %s failed", order_id)
+                    logger.exception("Sending order %s failed; it is taken up again", order_id)
+                    await self._after_failure(order_id)
+                    continue
                 lane.popleft()
                 self._known.discard(order_id)
         finally:
             del self._lanes[symbol]
+
+    async def _after_failure(self, order_id: ClientOrderId) -> None:
+        """Nothing is being sent now: what is SUBMITTING may be live. :raises LeaseLost: it is another worker's."""
+        for wait in exponential(RETRY_SECONDS[0], 30.0):
+            await asyncio.sleep(wait)
+            try:
+                lost = AnswerLost("Sending failed inside the service")
+                await self._execution.apply_if(order_id, OrderStatus.SUBMITTING, lost)
+                return
+            except LeaseLost:
+                raise
+            except Exception:
+                logger.exception("Order %s cannot be marked as UNKNOWN yet", order_id)
 
     async def _answered(self, order_id: ClientOrderId) -> None:
         """See the order through until the broker has answered, it is refused, or we are to stop."""
@@ -127,11 +148,13 @@ class Dispatcher:
         try:
             while not self._draining.is_set():
                 changed.clear()
-                entry = self._ledger.get(order_id)
+                entry = await self._ledger.find(order_id)
                 if entry is None or entry.order.status not in UNANSWERED:
                     return
                 if entry.order.status is not OrderStatus.PENDING:
-                    await changed.wait()  # `recovery` settles it
+                    # `recovery` settles it; meanwhile those behind it may be cancelled, or grow old.
+                    await self._pause(changed, SWEEP_SECONDS)
+                    await self._sweep(entry.order.request.instrument.symbol)
                     continue
                 if await self._refused(entry):
                     return
@@ -152,6 +175,13 @@ class Dispatcher:
                 await self._pause(changed, wait)
         finally:
             del self._waiters[order_id]
+
+    async def _sweep(self, symbol: str) -> None:
+        """End the orders of a lane that wait behind its first and must not be sent any more."""
+        for order_id in list(self._lanes[symbol])[1:]:
+            entry = self._ledger.get(order_id)
+            if entry is not None and entry.order.status is OrderStatus.PENDING:
+                await self._refused(entry)
 
     async def _pause(self, changed: asyncio.Event, seconds: float) -> None:
         """Wait, unless the order changes or we are to stop."""
@@ -223,6 +253,11 @@ class Dispatcher:
         if not self._may_send():
             await self._execution.apply(order_id, SendFailed("this worker's lease may have run out"))
             return NotSent("this worker's lease may have run out")
+        # The slot and the commit may have taken long: what held before them is asked again.
+        current = self._ledger.get(order_id) or sent
+        if current.order.cancel is not None or self._execution.stale(current.record, self._clock()) is not None:
+            await self._execution.apply(order_id, SendFailed("it was cancelled or grew stale before it was sent"))
+            return None
         order_log.info(texts.placing(sent.order), signal_id)
         try:
             placed = await broker.place_order(sent.order)

@@ -184,8 +184,9 @@ class Ledger:
                 raise StoreError(f"the position {missing.key} is missing although a fill names it")
         else:
             where = {"position_key": missing.key, "status": Not("CLOSED")}
+            documents = await self._store.load(POSITIONS, where, limit=1)
             self._open[missing.key] = None
-            for document in await self._store.load(POSITIONS, where, limit=1):
+            for document in documents:
                 self._keep_position(missing.key, journal.held_position(document))
 
     def _keep(self, entry: Entry) -> None:

@@ -17,7 +17,7 @@ from exec_core.clock import Clock
 
 from exec_service.backoff import exponential
 from exec_service.ledger import Ledger
-from exec_service.stores import OUTBOX, Store, Write
+from exec_service.stores import OUTBOX, LeaseLost, Store, StoreError, Write
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +78,20 @@ class Channel:
                     logger.warning("Delivery to %s works again, after %d failures", self.name, failures)
                     failures, waits = 0, exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
                 delivered = [self._rows.popleft() for _ in range(done)]
-                await mark(delivered)
+                await self._marked(delivered, mark)
             self._empty.set()
+
+    async def _marked(self, rows: Sequence[Row], mark: Callable[[Sequence[Row]], Awaitable[None]]) -> None:
+        """Mark the rows, however often it takes: unmarked, they would only be delivered again."""
+        for wait in exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS):
+            try:
+                await mark(rows)
+                return
+            except LeaseLost:
+                raise
+            except StoreError as error:
+                logger.warning("What %s has delivered cannot be marked yet: %s", self.name, error)
+                await asyncio.sleep(wait)
 
     async def drained(self) -> None:
         """Wait until everything is delivered and marked."""

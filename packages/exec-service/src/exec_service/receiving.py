@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from exec_core.clock import Clock
@@ -17,6 +18,7 @@ from exec_core.orders import Order
 from exec_core.reports import OrderReport, Report
 
 from exec_service import journal
+from exec_service.backoff import exponential
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.stores import UNMATCHED, LeaseLost, Store, Write
@@ -50,10 +52,13 @@ class Receiver:
             if document.get("matched_at") is None and document["broker_order_id"]:
                 self._kept.add(document["broker_order_id"])
         self._ledger.changed.append(self._on_change)
+        for broker_order_id in list(self._kept):
+            self._spawn(self._match_if_known(BrokerOrderId(broker_order_id)))
 
     async def stop(self) -> None:
         """Hear no more."""
-        self._ledger.changed.remove(self._on_change)
+        if self._on_change in self._ledger.changed:
+            self._ledger.changed.remove(self._on_change)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -66,10 +71,10 @@ class Receiver:
             return None
         await self._room.acquire()
         booked = self._execution.receive(order_id, report)
-        booked.add_done_callback(self._booked(report))
+        booked.add_done_callback(self._booked(order_id, report))
         return booked
 
-    def _booked(self, report: Report) -> Callable[[asyncio.Future[Entry]], None]:
+    def _booked(self, order_id: ClientOrderId, report: Report) -> Callable[[asyncio.Future[Entry]], None]:
         def done(future: asyncio.Future[Entry]) -> None:
             self._room.release()
             error = None if future.cancelled() else future.exception()
@@ -77,7 +82,9 @@ class Receiver:
                 return
             # Nobody may lose a fill to a fault of ours: it is kept, and told.
             logger.error("A report could not be booked and is kept: %s", report, exc_info=error)
-            self._spawn(self._keep(report))
+            entry = self._ledger.get(order_id)
+            known = report.broker_order_id or (None if entry is None else entry.order.broker_order_id)
+            self._spawn(self._keep(replace(report, broker_order_id=known)))
 
         return done
 
@@ -95,8 +102,11 @@ class Receiver:
         if report.broker_order_id is not None:
             self._kept.add(report.broker_order_id)
         document = journal.unmatched_document(self._account_id, self._broker, report, self._clock())
-        if await self._store.insert(UNMATCHED, [document]):
-            return  # a repetition
+        repeated = bool(await self._store.insert(UNMATCHED, [document]))
+        if report.broker_order_id is not None:
+            self._spawn(self._match_if_known(report.broker_order_id))  # it may have become known meanwhile
+        if repeated:
+            return
         logger.warning(
             "An execution belongs to no order of ours and is kept: account %s, broker order id %s, client order id %s",
             self._account_id,
@@ -114,7 +124,25 @@ class Receiver:
                 self._kept.discard(broker_order_id)
                 self._spawn(self._match(after.record.id, broker_order_id))
 
+    async def _match_if_known(self, broker_order_id: BrokerOrderId) -> None:
+        order_id = await self._ledger.find_by_broker_id(self._account_id, broker_order_id)
+        if order_id is not None and broker_order_id in self._kept:
+            self._kept.discard(broker_order_id)
+            await self._match(order_id, broker_order_id)
+
     async def _match(self, order_id: ClientOrderId, broker_order_id: BrokerOrderId) -> None:
+        """Book what was kept; what fails is tried again."""
+        for wait in exponential(0.2, 30.0):
+            try:
+                await self._match_all(order_id, broker_order_id)
+                return
+            except LeaseLost:
+                return
+            except Exception:
+                logger.exception("What was kept for %s could not be booked yet", broker_order_id)
+                await asyncio.sleep(wait)
+
+    async def _match_all(self, order_id: ClientOrderId, broker_order_id: BrokerOrderId) -> None:
         where = {"account_id": self._account_id, "broker_order_id": broker_order_id}
         for document in await self._store.load(UNMATCHED, where):
             if document.get("matched_at") is None:

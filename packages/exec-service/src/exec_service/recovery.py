@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_LOOK_SECONDS = 0.2
 LONGEST_LOOK_SECONDS = 30.0
+#: A look that failed in the service itself is taken up again after so many seconds.
+AGAIN_SECONDS = 2.0
 #: How long executions may lag behind the broker's own count before they are asked for.
 MISSING_FILL_SECONDS = 2.0
 NOT_SHOWN = (
@@ -92,7 +94,8 @@ class Settler:
     async def stop(self) -> None:
         """End at once; the store knows what is in doubt."""
         self._stopped = True
-        self._ledger.changed.remove(self._on_change)
+        if self._on_change in self._ledger.changed:
+            self._ledger.changed.remove(self._on_change)
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -140,7 +143,8 @@ class Settler:
             while True:
                 if wait:
                     await self._pause(changed, wait)
-                entry = self._ledger.get(order_id)
+                changed.clear()
+                entry = await self._ledger.find(order_id)
                 if entry is None or not (entry.order.status is OrderStatus.UNKNOWN or self._open(entry.order)):
                     return
                 wait = next(waits)
@@ -186,7 +190,7 @@ class Settler:
             del self._tasks[order_id]
         if order_id in self._later:
             self._later.discard(order_id)
-            self.look(order_id, LONGEST_LOOK_SECONDS)
+            self.look(order_id, AGAIN_SECONDS)
 
     def _open(self, order: Order) -> bool:
         return order.status in AT_THE_BROKER or lacks_fills(order)
@@ -231,7 +235,6 @@ class Settler:
             await self._execution.apply(entry.record.id, NeedsAttention(UNSETTLED))
 
     async def _pause(self, changed: asyncio.Event, seconds: float) -> None:
-        changed.clear()
         try:
             async with asyncio.timeout(seconds):
                 await changed.wait()

@@ -13,7 +13,6 @@ from datetime import date, timedelta
 
 from exec_core.broker import BrokerPlugin
 from exec_core.clock import Clock
-from exec_core.errors import ExecError
 
 from exec_service.backoff import exponential
 from exec_service.commands import Commands
@@ -26,7 +25,7 @@ from exec_service.ownership import Owner
 from exec_service.projections import Projector
 from exec_service.records import OrderRecord
 from exec_service.settings import Account, Settings
-from exec_service.stores import ORDERS, Store, StoreUnavailable
+from exec_service.stores import ORDERS, LeaseLost, Store, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -182,8 +181,14 @@ class Service:
             self._desks[account_id] = desk
             await desk.start()
             desk.send_waiting()
-        except ExecError:
-            logger.exception("Account %s cannot be taken up", account_id)
+        except LeaseLost:
+            raise
+        except Exception:
+            logger.exception("Account %s cannot be taken up, trying again", account_id)
+            begun = self._desks.pop(account_id, None)
+            if begun is not None:
+                await begun.stop()
+            self._wanted.add(account_id)
 
     async def _stand_by(self) -> None:
         """Try again for the accounts that another worker owns: it may be gone. Remind people each morning."""

@@ -93,7 +93,8 @@ class Canceller:
 
     async def stop(self) -> None:
         """End at once; what was asked stays asked, in the store."""
-        self._ledger.changed.remove(self._on_change)
+        if self._on_change in self._ledger.changed:
+            self._ledger.changed.remove(self._on_change)
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -153,7 +154,7 @@ class Canceller:
         try:
             while True:
                 changed.clear()
-                entry = self._ledger.get(order_id)
+                entry = await self._ledger.find(order_id)
                 if entry is None or entry.order.status not in AT_THE_BROKER:
                     return
                 signal_id = entry.order.request.signal_id
