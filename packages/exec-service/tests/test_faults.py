@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from decimal import Decimal
 
 import pytest
@@ -71,6 +72,9 @@ async def test_a_broker_that_cannot_be_reached_is_tried_again_and_then_the_order
     events = [entry["event"] for entry in document["history"]]
     assert events.count("about to be sent") == 4
     assert events.count("provably not sent") == 4
+    sent = [entry["at"] for entry in document["history"] if entry["event"] == "about to be sent"]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(sent)]
+    assert all(gap >= wait for gap, wait in zip(gaps, (1, 2, 4), strict=True))
     assert rig.at_broker() == []
     assert {"🔌 Broker Connection Failed", "❌ Order Rejected"} <= set(rig.listener.titles())
 

@@ -20,6 +20,10 @@ INVALID: dict[str, tuple[Any, str]] = {
     "a negative quantity": (order("bad", quantity=-5), "quantity"),
     "a quantity as a string": (order("bad", quantity="65.0"), "quantity"),
     "a quantity beyond reason": (order("bad", quantity=1e30), "quantity"),
+    "a quantity beyond arithmetic": (
+        json.dumps(order("bad", quantity=1)).replace('"quantity": 1', '"quantity": 1e400000000').encode(),
+        "quantity",
+    ),
     "a symbol of 10 kB": (order("bad", symbol="S" * 10_240), "symbol"),
     "an unknown order type": (order("bad", order_type="ICEBERG"), "order_type"),
     "a limit order without a price": (order("bad", order_type="LIMIT", price=None), "limit_price"),

@@ -37,7 +37,7 @@ def book(unit: Unit, before: Order, change: Change, broker: str, shares: Shares)
         booked: tuple[Share, ...] = ()
         if fill is not None:
             if _counts(after, fill):
-                booked = _position(unit, before, after, booking)
+                booked = _position(unit, before, after, booking, shares)
             corrected = before.fills.get(fill.execution_id)
             document = journal.fill_document(
                 after, fill, broker=broker, shares=booked, received_at=unit.now, replaces=corrected
@@ -70,7 +70,19 @@ def _instrument(order: Order, fill: Fill) -> Instrument:
     return instrument
 
 
-def _position(unit: Unit, before: Order, after: Order, booking: Booking) -> tuple[Share, ...]:
+def _where(unit: Unit, order: Order, fill: Fill, shares: Shares) -> tuple[PositionKey, Instrument]:
+    """Which position the execution changes: the one that the order's earlier ones went into, whatever the venue has
+    told of the instrument since; else the instrument's."""
+    for execution_id, parts in shares.items():
+        earlier = order.fills.get(execution_id)
+        if parts and earlier is not None and earlier.leg == fill.leg:
+            position = unit.position(parts[-1].position_id).position
+            return position.key, position.instrument
+    instrument, request = _instrument(order, fill), order.request
+    return PositionKey(request.strategy_name, request.account_id, instrument.key, request.product), instrument
+
+
+def _position(unit: Unit, before: Order, after: Order, booking: Booking, shares: Shares) -> tuple[Share, ...]:
     entries = []
     if booking.reversed is not None:
         entries.append(positions.Entry(booking.reversed, _known(before, booking.reversed), reversal=True))
@@ -79,9 +91,7 @@ def _position(unit: Unit, before: Order, after: Order, booking: Booking) -> tupl
     if not entries:
         return ()
     fill = entries[-1].fill
-    instrument = _instrument(after, fill)
-    request = after.request
-    key = PositionKey(request.strategy_name, request.account_id, instrument.key, request.product)
+    key, instrument = _where(unit, after, fill, shares)
     name = journal.position_key(key)
     held = unit.held(name)
     booked = positions.book(

@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import tenacity
-from exec_core.broker import Mode
+from exec_core.broker import BrokerConfig, Mode
 from exec_core.clock import utc_now
-from exec_core.errors import ConfigurationError
+from exec_core.errors import ConfigurationError, PluginError
+from exec_core.identifiers import AccountId
 from exec_core.notifier import Notifier
 from exec_core.plugins import installed_plugins, load_broker_plugin, load_notifier_plugins, plugin_settings
 
@@ -83,18 +84,19 @@ def make_bus(settings: Settings, extra_subscriptions: Mapping[str, str] | None =
 def check(settings: Settings) -> None:
     """Load every plugin that the accounts need, and check their settings, before anything is started.
 
-    :raises ConfigurationError: the settings of an account cannot be used; all mistakes at once.
-    :raises PluginError: a plugin is missing or broken.
+    :raises ConfigurationError: a plugin is missing or broken, or its settings cannot be used; all mistakes at once.
     """
     found: list[str] = []
-    for account in settings.accounts_or_mock.values():
-        config = settings.broker_config(account)
+    configs = [settings.broker_config(account) for account in settings.accounts_or_mock.values()]
+    if settings.serves_any_account:
+        configs.append(BrokerConfig("mock", AccountId("any")))
+    for config in configs:
         try:
             plugin_settings(load_broker_plugin(config.broker), config)
         except ConfigurationError as error:
             found.extend(error.problems)
-    if settings.serves_any_account:
-        load_broker_plugin("mock")
+        except PluginError as error:
+            found.append(f"account {config.account_id}: {error}")
     if found:
         raise ConfigurationError(*found)
 

@@ -151,6 +151,7 @@ class AccountDesk:
         """A session is open: ask about what is open, go on with cancels that could not be asked, and with sending."""
         self.settler.catch_up()
         self.send_waiting()
+        self.canceller.ask_again()
         for entry in self._ledger.live(self.account_id):
             self.canceller.watch(entry)
 

@@ -172,6 +172,7 @@ class Dispatcher:
                             await self._refuse(order_id, ReasonCode.CONNECTION_FAILED, text)
                             return
                         wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS)) - 1]
+                    changed.clear()  # set by the attempt itself
                 await self._pause(changed, wait)
         finally:
             del self._waiters[order_id]

@@ -62,7 +62,9 @@ class Projector:
         order = journal.invalid_document(invalid, at)
         document = documents.execution_confirmation_document(invalid, at)
         account_id = str(invalid.fields.get("account_id") or "")
-        notification = notices.order_rejected_invalid(invalid, prefix=self._prefix(account_id))
+        notification = notices.order_rejected_invalid(
+            invalid, account=self._name(account_id) or None, prefix=self._prefix(account_id)
+        )
         return [
             Write(ORDERS, order["_id"], 0, order),
             Write(CONFIRMATIONS, document["_id"], None, document),

@@ -151,7 +151,7 @@ class Settler:
                 try:
                     found = await self._session.broker.find_order(entry.order)
                 except NotSent as error:
-                    logger.info("Order %s cannot be asked for: %s", order_id, error)
+                    logger.debug("Order %s cannot be asked for: %s", order_id, error)
                     absent_since = None
                     await self._unsettled(entry)
                     continue

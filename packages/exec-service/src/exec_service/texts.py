@@ -129,6 +129,8 @@ def log_lines(before: Order | None, after: Order) -> list[str]:
     lines += _fill_lines(before, after)
     if status_changed and after.status is OrderStatus.UNKNOWN:
         lines.append(asking_the_broker())
+    if status_changed and after.status is OrderStatus.FILLED and filled(after) not in lines:
+        lines.append(filled(after))  # its executions were told before the broker called it complete
     end = _ENDS.get(after.status)
     if status_changed and end is not None:
         lines.append(end(after.reason))

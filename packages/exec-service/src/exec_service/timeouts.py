@@ -85,6 +85,7 @@ class Canceller:
         self._timers: dict[ClientOrderId, asyncio.TimerHandle] = {}
         self._cancels: dict[ClientOrderId, asyncio.Task[None]] = {}
         self._changed: dict[ClientOrderId, asyncio.Event] = {}
+        self._kicked: set[ClientOrderId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -102,6 +103,14 @@ class Canceller:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def ask_again(self) -> None:
+        """A session is open: the cancels that wait for another try need not wait any longer."""
+        self._kicked.update(self._cancels)
+        for order_id in self._cancels:
+            changed = self._changed.get(order_id)
+            if changed is not None:
+                changed.set()
 
     def watch(self, entry: Entry) -> None:
         """Set, move or drop the order's timer; see a cancel through that was asked for."""
@@ -182,6 +191,9 @@ class Canceller:
                 while True:
                     await changed.wait()
                     changed.clear()
+                    if order_id in self._kicked:
+                        self._kicked.discard(order_id)
+                        return
                     entry = self._ledger.get(order_id)
                     if entry is None or entry.order.status not in AT_THE_BROKER:
                         return

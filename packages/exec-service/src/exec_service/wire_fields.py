@@ -15,6 +15,8 @@ from typing import Any, Final, TypeVar
 from exec_service.strict_json import escaped, shown
 
 LARGEST: Final = Decimal("1e12")
+#: No field of an order has a number of more digits before or after its point.
+LARGEST_EXPONENT: Final = 1_000
 SMALLEST: Final = Decimal("1e-18")
 MOST_DIGITS: Final = 34
 LONGEST_TEXT: Final = 128
@@ -111,6 +113,9 @@ class Fields:
             self.refuse(name, f"must be a JSON number, got {shown(value)}")
             return None
         number = Decimal(value)
+        if number and abs(number.adjusted()) > LARGEST_EXPONENT:  # arithmetic on it would overflow
+            self.refuse(name, f"is out of all bounds: {shown(value)}")
+            return None
         problem = _number_problem(number, value, zero, negative, highest)
         if problem is not None:
             self.refuse(name, problem)
@@ -126,6 +131,8 @@ class Fields:
             return None
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             self.refuse(name, f"must be a JSON number, got {shown(value)}")
+        elif Decimal(value) and abs(Decimal(value).adjusted()) > LARGEST_EXPONENT:
+            self.refuse(name, f"is out of all bounds: {shown(value)}")
         elif not lowest <= value <= highest or value != int(value):
             self.refuse(name, f"must be a whole number from {lowest} to {highest}, got {shown(value)}")
         else:
