@@ -293,3 +293,14 @@ def test_a_cash_order_whose_figure_was_corrected_is_filled_in_any_order_of_the_t
 def test_a_cash_order_may_end_with_a_part() -> None:
     ended = after(order(**CASH), *SENT, fill(3), CANCELLED)
     assert (ended.status, ended.quantity, ended.filled_quantity) == (OrderStatus.CANCELLED, None, 3)
+
+
+def test_a_repetition_that_brings_the_commission_tells_the_commission_only() -> None:
+    unpriced = fill(40)
+    told = replace(unpriced, fill=replace(unpriced.fill, commission=Commission(Decimal("0.7"), "USD")))
+    start = after(order(), *SENT, unpriced)
+    change = last_change(start, told)
+    assert change.order.commission == Commission(Decimal("0.7"), "USD")
+    assert change.order.filled_quantity == 40
+    assert change.booking is None
+    assert last_change(change.order, told).order is change.order

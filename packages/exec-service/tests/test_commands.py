@@ -64,10 +64,24 @@ async def test_a_cancel_that_waits_for_a_service_is_carried_out_at_its_start(rig
         await rig.reaches("sig_1", "CANCELLED")
 
 
-async def test_a_command_is_done_once_however_often_it_is_found(rig: Rig) -> None:
-    async with rig.service() as service:
+async def test_an_order_about_which_nothing_is_in_doubt_is_not_resolved(rig: Rig) -> None:
+    async with rig.service():
         await rig.publish(order("sig_1", **RESTING))
         await rig.reaches("sig_1", "SUBMITTED")
+        await ask(rig, "c1", "resolve", "sig_1", **{"as": "filled"}, evidence="x", price="1")
+        state, text = await answer(rig, "c1")
+        assert (await rig.order("sig_1"))["status"] == "SUBMITTED"
+    assert state == "REFUSED"
+    assert "nothing about it is in doubt" in text
+
+
+async def test_a_command_is_done_once_however_often_it_is_found(rig: Rig) -> None:
+    rig.options["unknown_settle_seconds"] = 600
+    rig.faults.script("lose-answer")
+    rig.faults.script("hidden", seconds=600)
+    async with rig.service() as service:
+        await rig.publish(order("sig_1", **RESTING))
+        await rig.reaches("sig_1", "UNKNOWN")
         await ask(rig, "c1", "resolve", "sig_1", **{"as": "filled"}, evidence="portal", quantity="40", price="229.5")
         await asyncio.gather(*(_commands(service).work() for _ in range(5)))
         state, _ = await answer(rig, "c1")

@@ -16,7 +16,7 @@ from typing import Any, Final
 from exec_core.clock import Clock
 from exec_core.events import CancelAsked, Resolution, Resolved
 from exec_core.identifiers import ClientOrderId
-from exec_core.orders import ReasonCode
+from exec_core.orders import OrderStatus, ReasonCode
 
 from exec_service import journal
 from exec_service.execution import Execution
@@ -98,6 +98,10 @@ class Commands:
         before = unit.entry(order_id).order
         if before.status.is_final:
             self._answer(unit, document, REFUSED, f"The order is {before.status} already")
+            return
+        if document["kind"] == "resolve" and before.status is not OrderStatus.UNKNOWN and before.attention is None:
+            text = f"The order is {before.status} and nothing about it is in doubt: wait for the broker, or cancel it"
+            self._answer(unit, document, REFUSED, text)
             return
         after = self._execution.apply_in(unit, order_id, _event(document)).order
         if document["kind"] == "resolve":
