@@ -53,6 +53,15 @@ class Parts:
     redact: Callable[[str], str]
 
 
+def cause_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a group of failed tasks comes down to: a lost lease before all others, however deep it lies."""
+    lost = errors.subgroup(LeaseLost)
+    found: BaseException = lost if lost is not None else errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
 class Service:
     """One worker, from its lease to its good-bye."""
 
@@ -116,7 +125,7 @@ class Service:
                 for task in core:
                     task.cancel()
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+            raise cause_of(errors) from errors
         finally:
             await self._let_go()
 
