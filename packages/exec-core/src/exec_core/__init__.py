@@ -22,6 +22,7 @@ from exec_core.errors import (
     ConfigurationError,
     ConnectionFailed,
     ExecError,
+    NotificationDelayed,
     NotificationRefused,
     NotSent,
     OrderRejected,
@@ -33,7 +34,7 @@ from exec_core.fills import Commission, Fill
 from exec_core.hookspecs import hookimpl
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, OrderKey, SignalId
 from exec_core.instruments import AssetClass, Instrument, InstrumentDetails, Right
-from exec_core.notifier import Notification, Notifier, NotifierPlugin
+from exec_core.notifier import CheckableNotifier, Notification, Notifier, NotifierPlugin
 from exec_core.orders import Leg, Order, OrderRequest, OrderStatus, OrderType, ReasonCode, Role, TimeInForce
 from exec_core.plugins import BrokerFactory
 from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
@@ -57,6 +58,7 @@ __all__ = [
     "BrokerSettings",
     "CancelRejected",
     "Capabilities",
+    "CheckableNotifier",
     "ClientOrderId",
     "Commission",
     "CommissionReport",
@@ -74,6 +76,7 @@ __all__ = [
     "Mode",
     "NotSent",
     "Notification",
+    "NotificationDelayed",
     "NotificationRefused",
     "Notifier",
     "NotifierPlugin",

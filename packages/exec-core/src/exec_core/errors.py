@@ -13,7 +13,8 @@
     ├── CancelRejected            the broker would not cancel; says nothing of the order's state
     ├── PluginError               a plugin is missing, doubled or broken
     ├── ConfigurationError        a setting is missing or wrong
-    └── NotificationRefused       the notifier's far side will never take this text: drop it
+    ├── NotificationRefused       the notifier's far side will never take this text: drop it
+    └── NotificationDelayed       the far side wants us to wait: it says for how long
 
 An adapter that does not recognise an error raises (or lets through) anything else, and the core takes that as
 `OutcomeUnknown`. The question at every ``except`` around a broker call: *could the order be live?*
@@ -85,3 +86,11 @@ class ConfigurationError(ExecError):
 
 class NotificationRefused(ExecError):
     """The far side answered that it will never take this notification; trying again is useless."""
+
+
+class NotificationDelayed(ExecError):
+    """The far side asks for a pause (HTTP 429): try again after `retry_after_seconds`, not before."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds

@@ -50,15 +50,29 @@ class Notifier(Protocol):
         """Deliver it, or raise: any exception means "try again later".
 
         :raises NotificationRefused: it will never be taken; it is logged and dropped.
+        :raises NotificationDelayed: the far side asks for a pause; it is tried again after that.
         """
+        ...
+
+
+@runtime_checkable
+class CheckableNotifier(Notifier, Protocol):
+    """A notifier that can prove itself without telling anybody anything; ``exec-service doctor`` asks it to."""
+
+    async def check(self) -> str:
+        """One sentence on what was found to work, or raise with a sentence on what does not and how to fix it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class NotifierPlugin:
-    """What a notifier plugin hands over. `create` returns None where the settings leave it switched off."""
+    """What a notifier plugin hands over. `create` returns None where the settings leave it switched off.
+
+    Where more than `digest_above` notifications wait, they are sent as one; None never does that.
+    """
 
     name: str
     settings: type[PluginSettings]
     create: Callable[[Any], Notifier | None]
     send_timeout_seconds: float = 10.0
+    digest_above: int | None = None

@@ -83,6 +83,7 @@ def _default_worker_id(pid: int) -> str:
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0, le=TEN_YEARS, allow_inf_nan=False)]
 Lease = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=1, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0, le=1_000)]
+Port = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1, le=65_535)]
 PubSubName = Annotated[str, AfterValidator(_pubsub_name)]
 Checked = Field(validate_default=True)
 
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
     log_dir: Path = Path("logs")
     log_level: Annotated[str, AfterValidator(_log_level)] = "INFO"
     exec_data_dir: Path = Path("exec-data")
+
+    health_host: PrintableName = "127.0.0.1"
+    health_port: Port | None = None
 
     accounts: Annotated[Mapping[str, Account], NoDecode] = Field(default_factory=dict)
 
