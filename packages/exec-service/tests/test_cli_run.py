@@ -31,7 +31,6 @@ SOMEBODY = json.dumps({"a": {"name": "A", "broker": "mock"}})
     [
         (["--embedded"], {}, "No account is configured"),
         ([], {}, "--embedded"),
-        (["--use-mock-broker"], {"MONGODB_URI": "mongodb://localhost/"}, "--embedded"),
         ([*MOCK, "--workers", "2"], {}, "one worker per command"),
         ([*MOCK, "--workers", "0"], {}, "--workers"),
         (["--embedded"], {"ACCOUNTS": NOBODY}, "exec-broker-nobody"),

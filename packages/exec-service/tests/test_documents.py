@@ -189,6 +189,10 @@ def test_the_confirmation_document_is_the_specifications() -> None:
         "updated_at": DONE,
     }
     assert {name: document[name] for name in expected} == expected
+    # A consumer that reads typed documents sees a double, whether or not the quantity happens to be whole.
+    assert {type(document[name]) for name in ("quantity", "filled_quantity", "remaining_quantity", "multiplier")} == {
+        float
+    }
     message = documents.confirmation(record_of(order), documents.FILL, DONE)
     assert message.keys() - {"event", "timestamp"} <= document.keys()
 

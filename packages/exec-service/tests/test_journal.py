@@ -405,7 +405,7 @@ def test_a_position_is_the_specifications() -> None:
         "order_count": 1,
     }
     assert {name: document[name] for name in expected} == expected
-    assert type(document["quantity"]) is int
+    assert type(document["quantity"]) is float
     assert type(document["avg_entry_price"]) is float
 
 

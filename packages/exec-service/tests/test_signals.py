@@ -49,6 +49,7 @@ def test_a_signal_that_is_not_there_is_made() -> None:
     assert fields is not None
     assert (fields["signal_id"], fields["order_id"], fields["execution_status"]) == ("sig_1", "b0", "SUBMITTED")
     assert fields["updated_at"] == NOW
+    assert type(fields["filled_quantity"]) is float
 
 
 def test_fields_of_others_are_not_written() -> None:

@@ -19,8 +19,9 @@ from exec_core.notifier import Notifier
 from exec_core.plugins import installed_plugins, load_broker_plugin, load_notifier_plugins, plugin_settings
 
 from exec_service import delivery
-from exec_service.buses import Bus, BusUnavailable
+from exec_service.buses import Bus, BusError, BusUnavailable
 from exec_service.buses.sqlite import SqliteBus
+from exec_service.checks import Check, Outcome
 from exec_service.commands import Commands
 from exec_service.execution import Execution
 from exec_service.intake import Intake
@@ -39,20 +40,19 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T", Store, Bus)
 
-NOT_YET = (
-    "This release runs on the embedded bus and store only: start it with --embedded. "
-    "Pub/Sub and MongoDB come with the next release"
-)
+#: Where whoever wants to know what became of an order may listen; `set_up` makes it.
+CONFIRMATIONS_SUBSCRIPTION = "execution-confirmations-sub"
 
 
-def make_store(settings: Settings) -> Store:
-    """The store that the settings ask for.
+def make_store(settings: Settings, *, prepare: bool = True) -> Store:
+    """The store that the settings ask for; without `prepare`, one that makes nothing where nothing is.
 
-    :raises ConfigurationError: this release has none such.
-    :raises StoreError: its directory cannot be made.
+    :raises StoreError: the embedded store's directory cannot be made.
     """
-    if not settings.embedded:
-        raise ConfigurationError(NOT_YET)
+    if settings.mongodb_uri is not None and not settings.embedded:
+        from exec_service.stores.mongo import MongoStore
+
+        return MongoStore(settings.mongodb_uri, settings.mongodb_database, prepare=prepare)
     try:
         settings.exec_data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,23 +62,86 @@ def make_store(settings: Settings) -> Store:
 
 
 def store_exists(settings: Settings) -> bool:
-    """Whether a service has made the store: looking must not make one."""
+    """Whether a service has made the embedded store: looking must not make one. MongoDB's tells when it is opened."""
     return not settings.embedded or (settings.exec_data_dir / STORE_FILE).is_file()
 
 
-def make_bus(settings: Settings, extra_subscriptions: Mapping[str, str] | None = None) -> Bus:
+def make_bus(settings: Settings, extra_subscriptions: Mapping[str, str] | None = None, *, consume: bool = True) -> Bus:
     """The bus that the settings ask for; `extra_subscriptions` maps more subscriptions to their topics.
 
-    :raises ConfigurationError: this release has none such.
+    Without `consume` it is for publishing orders only: on Pub/Sub nothing but the orders topic need be there.
     """
+    subscriptions = {settings.trading_orders_subscription: settings.trading_orders_topic, **(extra_subscriptions or {})}
+    if settings.embedded:
+        return SqliteBus(settings.exec_data_dir, consumer=settings.worker_id, subscriptions=subscriptions)
+    from exec_service.buses.pubsub import PubSubBus
+
+    if not consume:
+        return PubSubBus(settings.pubsub_project_id, topics=[settings.trading_orders_topic])
+    topics = [settings.trading_orders_topic, settings.execution_confirmations_topic]
+    return PubSubBus(settings.pubsub_project_id, topics=topics, subscriptions=subscriptions)
+
+
+async def set_up(settings: Settings) -> list[str]:
+    """Make what the service needs of its bus and store; one sentence for each thing. Doing it again is fine.
+
+    :raises StoreError: the store cannot be made ready.
+    :raises BusError: the bus cannot be made ready.
+    """
+    done = []
     if not settings.embedded:
-        raise ConfigurationError(NOT_YET)
-    subscriptions = {settings.trading_orders_subscription: settings.trading_orders_topic}
-    return SqliteBus(
-        settings.exec_data_dir,
-        consumer=settings.worker_id,
-        subscriptions={**subscriptions, **(extra_subscriptions or {})},
+        from exec_service.buses.pubsub_setup import set_up as set_up_pubsub
+
+        done += await set_up_pubsub(
+            settings.pubsub_project_id,
+            orders_topic=settings.trading_orders_topic,
+            orders_subscription=settings.trading_orders_subscription,
+            confirmations_topic=settings.execution_confirmations_topic,
+            confirmations_subscription=CONFIRMATIONS_SUBSCRIPTION,
+        )
+    else:
+        extra = {CONFIRMATIONS_SUBSCRIPTION: settings.execution_confirmations_topic}
+        async with make_bus(settings, extra):
+            done.append(f"The bus in {settings.exec_data_dir.resolve()} is ready")
+    async with make_store(settings):
+        where = settings.exec_data_dir.resolve() if settings.embedded else f"database {settings.mongodb_database}"
+        done.append(f"The store in {where} is ready: collections, indexes, schema version")
+    return done
+
+
+async def examine(settings: Settings) -> list[Check]:
+    """What there is to say of the bus and the store, for ``doctor``. Nothing is made, nothing is raised."""
+    if settings.mongodb_uri is None or settings.embedded:
+        return await _examine_embedded(settings)
+    from exec_service.buses import pubsub_checks
+    from exec_service.stores import mongo_checks
+
+    found = await asyncio.gather(
+        mongo_checks.examine(settings.mongodb_uri, settings.mongodb_database),
+        pubsub_checks.examine(
+            settings.pubsub_project_id,
+            orders_topic=settings.trading_orders_topic,
+            orders_subscription=settings.trading_orders_subscription,
+            confirmations_topic=settings.execution_confirmations_topic,
+        ),
     )
+    return [check for checks in found for check in checks]
+
+
+async def _examine_embedded(settings: Settings) -> list[Check]:
+    where = settings.exec_data_dir.resolve()
+    if not store_exists(settings):
+        text = f"{where} holds no store yet; the first start makes it"
+        return [Check("embedded", "store and bus", Outcome.WARNING, text, "exec-service setup --embedded")]
+    checks = []
+    for name, make in (("store", lambda: make_store(settings)), ("bus", lambda: make_bus(settings))):
+        try:
+            async with make():
+                checks.append(Check("embedded", name, Outcome.OK, f"The {name} in {where} opens"))
+        except (StoreError, BusError) as error:
+            fix = "See that the directory is writable, its disk is not full, and its files are of this release"
+            checks.append(Check("embedded", name, Outcome.FAILED, str(error), fix))
+    return checks
 
 
 def check(settings: Settings) -> None:

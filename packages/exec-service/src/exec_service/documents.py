@@ -1,7 +1,7 @@
 """Our state as others see it: the confirmation, its document, and the view of the command line; and when to write them.
 
-Numbers are JSON numbers here, exact values stay in the journal. Every key is always present; what is not known is
-None, never 0.
+Numbers are JSON numbers in messages and doubles in documents; exact values stay in the journal. Every key is always
+present; what is not known is None, never 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from exec_core.orders import Order, OrderStatus
 
 from exec_service.fields import Subject, asked_quantity, fields_of, fill_seconds, total_value
 from exec_service.formats import format_duration
-from exec_service.json_values import json_number, json_value, utc_text
+from exec_service.json_values import double, json_value, utc_text
 from exec_service.records import Invalid
 from exec_service.stores import Document
 
@@ -115,9 +115,9 @@ def execution_confirmation_document(subject: Subject, at: datetime) -> Document:
     value = None if isinstance(subject, Invalid) else total_value(subject.order)
     return {
         "_id": f"exec_{fields['client_order_id']}",
-        **{name: json_number(name, fields[name]) for name in names},
+        **{name: double(fields[name]) for name in names},
         "confirmation_id": f"{fields['client_order_id']}-{fields['revision']}",
-        "total_value": json_number("total_value", value),
+        "total_value": double(value),
         "notes": _notes(subject),
         "updated_at": at,
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -257,10 +256,10 @@ def position_document(held: HeldPosition) -> Document:
         "expiry": instrument.expiry,
         "strike": None if instrument.strike is None else float(instrument.strike),
         "right": None if instrument.right is None else instrument.right.value,
-        "multiplier": _number(position.multiplier),
+        "multiplier": float(position.multiplier),
         "side": position.side.value,
-        "quantity": _number(abs(position.quantity)),
-        "residual_quantity": _number(position.residual_quantity),
+        "quantity": float(abs(position.quantity)),
+        "residual_quantity": float(position.residual_quantity),
         "avg_entry_price": float(position.average_entry_price),
         "realized_pnl": float(position.realized_pnl),
         "commission": float(position.commission),
@@ -312,10 +311,6 @@ def held_position(document: Mapping[str, Any]) -> HeldPosition:
         **{name: values[name] for name in _EXACT},
     )
     return HeldPosition(position, document["revision"], tuple(document["order_ids"]), document["order_count"])
-
-
-def _number(value: Decimal) -> int | float:
-    return int(value) if value == value.to_integral_value() else float(value)
 
 
 # ---------------------------------------------------------------------- reports that fit no order yet

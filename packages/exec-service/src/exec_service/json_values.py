@@ -39,6 +39,11 @@ def json_number(name: str, value: Any) -> Any:
     return float(value)
 
 
+def double(value: Any) -> Any:
+    """A `Decimal` as a double, as the specification's documents have every number; anything else stays."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
 def json_value(name: str, value: Any) -> Any:
     """`value` as JSON has it."""
     if isinstance(value, datetime):

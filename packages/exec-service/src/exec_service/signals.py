@@ -12,7 +12,7 @@ from typing import Any, Final
 from exec_core.orders import OrderStatus
 
 from exec_service.fields import Subject, fields_of
-from exec_service.json_values import json_number
+from exec_service.json_values import double
 from exec_service.stores import Document
 
 #: From the least to the most advanced. An end that is not a fill comes first, so that it shows among filled legs.
@@ -58,7 +58,7 @@ def signal_update(subject: Subject, at: datetime) -> Document:
         "total_legs": fields["total_legs"] or fields["leg_index"] + 1,
         "revision": fields["revision"],
         "updated_at": at,
-        **{name: json_number(name, fields[name]) for name in _TOLD},
+        **{name: double(fields[name]) for name in _TOLD},
     }
 
 
@@ -91,7 +91,7 @@ def _merge_leg(existing: Mapping[str, Any] | None, update: Mapping[str, Any]) ->
     leg = legs.get(least, {})
     top = {name: leg.get(name) for name in _TOLD}
     if top["execution_status"] is None:  # nothing was heard of that leg yet
-        top.update(execution_status=OrderStatus.PENDING.value, filled_quantity=0)
+        top.update(execution_status=OrderStatus.PENDING.value, filled_quantity=0.0)
     return {"legs": [legs[number] for number in sorted(legs)], **top}
 
 
