@@ -93,7 +93,7 @@ def _position(unit: Unit, before: Order, after: Order, booking: Booking, shares:
     fill = entries[-1].fill
     key, instrument = _where(unit, after, fill, shares)
     name = journal.position_key(key)
-    held = unit.held(name)
+    held = unit.held(name, key.account_id)
     booked = positions.book(
         None if held is None else held.position,
         entries,

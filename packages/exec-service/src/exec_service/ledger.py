@@ -78,7 +78,11 @@ class Ledger:
         self._by_broker_id: dict[tuple[str, BrokerOrderId], ClientOrderId] = {}
         self._positions: dict[str, HeldPosition] = {}
         self._open: dict[str, str | None] = {}
+        #: Accounts of which every open position is in memory: what is not there, does not exist.
+        self._complete: set[str] = set()
         self.lease: Lease | None = None
+        #: When the commit under way first asked for the store; None between commits.
+        self.asking_since: datetime | None = None
         self.changed: list[Callable[[Order | None, Entry], None]] = []
         self.delivered: Callable[[Sequence[Write]], None] = lambda _writes: None
 
@@ -91,11 +95,11 @@ class Ledger:
             raise NotLoaded(ORDERS, order_id)
         return entry
 
-    def cached_open_position(self, position_key: str) -> HeldPosition | None:
+    def cached_open_position(self, position_key: str, account_id: str) -> HeldPosition | None:
         """The committed open position. :raises NotLoaded: it is not known whether there is one."""
-        if position_key not in self._open:
+        if position_key not in self._open and account_id not in self._complete:
             raise NotLoaded("open position", position_key)
-        position_id = self._open[position_key]
+        position_id = self._open.get(position_key)
         return None if position_id is None else self._positions[position_id]
 
     def cached_position(self, position_id: str) -> HeldPosition:
@@ -137,8 +141,11 @@ class Ledger:
         """Take the account's unfinished orders and open positions into memory; what was there gives way."""
         self.forget(account_id)
         await self._adopt(await self._store.load(ORDERS, {"account_id": account_id, "status": LIVE_STATUSES}))
-        for document in await self._store.load(POSITIONS, {"account_id": account_id, "status": Not("CLOSED")}):
+        # Other services may keep positions of their own beside ours: those have no key of ours.
+        where = {"account_id": account_id, "status": Not("CLOSED"), "position_key": Not(None)}
+        for document in await self._store.load(POSITIONS, where):
             self._keep_position(document["position_key"], journal.held_position(document))
+        self._complete.add(account_id)
         return self.live(account_id)
 
     def forget(self, account_id: str) -> None:
@@ -149,6 +156,7 @@ class Ledger:
         mine = [key for key, held in self._positions.items() if held.position.key.account_id == account_id]
         for position_id in mine:
             del self._positions[position_id]
+        self._complete.discard(account_id)
         self._open.clear()
         for position in self._positions.values():
             if not position.position.is_closed:
@@ -324,14 +332,20 @@ class Ledger:
 
     async def _patiently(self, call: Callable[..., Awaitable[None]], *arguments: Any, **named: Any) -> None:
         """`call`, again and again while the store is away: nothing that was decided is given up."""
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(StoreUnavailable),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            before_sleep=lambda state: logger.warning("The store cannot be reached, trying again: %s", _cause(state)),
-            reraise=True,
-        ):
-            with attempt:
-                await call(*arguments, **named)
+        self.asking_since = self._clock()
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(StoreUnavailable),
+                wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+                before_sleep=lambda state: logger.warning(
+                    "The store cannot be reached, trying again: %s", _cause(state)
+                ),
+                reraise=True,
+            ):
+                with attempt:
+                    await call(*arguments, **named)
+        finally:
+            self.asking_since = None
 
     def _writes(self, batch: Changes, now: datetime) -> list[Write]:
         """All documents of the batch: one write per document, with the revision that stands in the store."""
@@ -372,6 +386,7 @@ class Ledger:
                 self._ended.pop(ClientOrderId(key), None)
             elif collection == POSITIONS:
                 held = self._positions.pop(key, None)
+                self._complete.clear()
                 if held is not None:
                     self._open.pop(journal.position_key(held.position.key), None)
                 else:

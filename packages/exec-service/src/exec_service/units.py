@@ -59,7 +59,7 @@ class Committed(Protocol):
 
     def cached_entry(self, order_id: ClientOrderId) -> Entry: ...
 
-    def cached_open_position(self, position_key: str) -> HeldPosition | None: ...
+    def cached_open_position(self, position_key: str, account_id: str) -> HeldPosition | None: ...
 
     def cached_position(self, position_id: str) -> HeldPosition: ...
 
@@ -95,13 +95,13 @@ class Unit:
                 return state.entries[order_id]
         return self._ledger.cached_entry(order_id)
 
-    def held(self, position_key: str) -> HeldPosition | None:
-        """The position under `position_key` that is not closed."""
+    def held(self, position_key: str, account_id: str) -> HeldPosition | None:
+        """The account's position under `position_key` that is not closed."""
         for state in (self._own, self._batch):
             if position_key in state.open_positions:
                 found = state.open_positions[position_key]
                 return None if found is None else self.position(found)
-        return self._ledger.cached_open_position(position_key)
+        return self._ledger.cached_open_position(position_key, account_id)
 
     def position(self, position_id: str) -> HeldPosition:
         """The position of that id, closed or not."""
@@ -120,14 +120,11 @@ class Unit:
         position = held.position
         self._own.positions[position.id] = held
         if position.is_closed:
-            if self._open_id(position_key) in (None, position.id):
+            other = self.held(position_key, position.key.account_id)
+            if other is None or other.position.id == position.id:
                 self._own.open_positions[position_key] = None
         else:
             self._own.open_positions[position_key] = position.id
-
-    def _open_id(self, position_key: str) -> str | None:
-        held = self.held(position_key)
-        return None if held is None else held.position.id
 
     def write(self, *writes: Write) -> None:
         """Write these as well."""
