@@ -31,6 +31,7 @@ from exec_service import commands, documents, journal, notices, signals, texts
 from exec_service.accounts import LIMITS, Account
 from exec_service.dispatch import DISPATCH_SLOTS
 from exec_service.logs import BACKUPS, MAX_BYTES
+from exec_service.notifiers.telegram_settings import TelegramSettings
 from exec_service.records import OrderRecord, Source
 from exec_service.settings import COMMAND_LINE_ONLY, Settings
 from exec_service.stores import INDEXES
@@ -141,7 +142,8 @@ def test_every_variable_is_described_with_its_default(name: str):
 def test_no_variable_is_described_that_is_not_there():
     described = set(re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, re.MULTILINE))
     assert described == {name.upper() for name in set(Settings.model_fields) - COMMAND_LINE_ONLY} | {
-        "CONSOLE_NOTIFIER_ENABLED"
+        "CONSOLE_NOTIFIER_ENABLED",
+        *(f"TELEGRAM_{name.upper()}" for name in TelegramSettings.model_fields),
     }
 
 

@@ -15,8 +15,7 @@ from exec_core.broker import BrokerConfig, Mode
 from exec_core.clock import utc_now
 from exec_core.errors import ConfigurationError, PluginError
 from exec_core.identifiers import AccountId
-from exec_core.notifier import Notifier
-from exec_core.plugins import installed_plugins, load_broker_plugin, load_notifier_plugins, plugin_settings
+from exec_core.plugins import installed_plugins, load_broker_plugin, plugin_settings
 
 from exec_service import delivery
 from exec_service.buses import Bus, BusError, BusUnavailable
@@ -26,6 +25,7 @@ from exec_service.commands import Commands
 from exec_service.execution import Execution
 from exec_service.intake import Intake
 from exec_service.ledger import Ledger
+from exec_service.notifier_plugins import make_notifiers
 from exec_service.outbox import Channel, Outbox
 from exec_service.ownership import Owner
 from exec_service.projections import Projector
@@ -145,7 +145,7 @@ async def _examine_embedded(settings: Settings) -> list[Check]:
 
 
 def check(settings: Settings) -> None:
-    """Load every plugin that the accounts need, and check their settings, before anything is started.
+    """Load every plugin that is needed, and check their settings, before anything is started.
 
     :raises ConfigurationError: a plugin is missing or broken, or its settings cannot be used; all mistakes at once.
     """
@@ -160,6 +160,10 @@ def check(settings: Settings) -> None:
             found.extend(error.problems)
         except PluginError as error:
             found.append(f"account {config.account_id}: {error}")
+    try:
+        make_notifiers()
+    except ConfigurationError as error:
+        found.extend(error.problems)
     if found:
         raise ConfigurationError(*found)
 
@@ -201,10 +205,11 @@ async def open_service(settings: Settings, redact: Callable[[str], str]) -> Asyn
         bus = await _opened(stack, lambda: make_bus(settings), settings.startup_timeout_seconds)
         channels = [delivery.confirmations(bus, settings.execution_confirmations_topic), delivery.signals(store)]
         names = []
-        for name, notifier, seconds in _notifiers():
+        for plugin, notifier in make_notifiers():
             await stack.enter_async_context(notifier)
-            channels.append(delivery.notifications(name, notifier, seconds))
-            names.append(name)
+            seconds, digest_above = plugin.send_timeout_seconds, plugin.digest_above
+            channels.append(delivery.notifications(plugin.name, notifier, seconds, digest_above))
+            names.append(plugin.name)
         yield assemble(settings, store, bus, channels, names, redact)
 
 
@@ -220,16 +225,6 @@ async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float) 
         with attempt:
             return await stack.enter_async_context(make())
     raise AssertionError("a retry ends with a result or an error")
-
-
-def _notifiers() -> list[tuple[str, Notifier, float]]:
-    """The notifiers that are installed and switched on."""
-    found = []
-    for plugin in load_notifier_plugins():
-        notifier = plugin.create(plugin.settings())
-        if notifier is not None:
-            found.append((plugin.name, notifier, plugin.send_timeout_seconds))
-    return found
 
 
 def _run_mode(settings: Settings) -> Mode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -12,15 +13,19 @@ from exec_core.notifier import Notification, Notifier
 
 from exec_service import texts
 from exec_service.buses import Bus, Outgoing
+from exec_service.digests import digest
 from exec_service.logs import order_log
 from exec_service.outbox import CONFIRMATION_CHANNEL, NOTIFIER_CHANNEL, SIGNAL_CHANNEL, Channel, Row
 from exec_service.signals import merge_signal
-from exec_service.stores import Document, Store
+from exec_service.stores import Document, Store, StoreError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 #: A publish that hangs is given up and tried again after so many seconds.
 PUBLISH_TIMEOUT_SECONDS = 30.0
+#: Fewer than the connections that a store keeps open.
+SIGNALS_AT_ONCE = 6
+MAX_SIGNAL_ROWS = 200
 
 
 def confirmations(bus: Bus, topic: str) -> Channel:
@@ -40,32 +45,75 @@ def confirmations(bus: Bus, topic: str) -> Channel:
 
 
 def signals(store: Store) -> Channel:
-    """Updates `signal_store`, which belongs to others: only our fields, never an older revision over a newer."""
+    """Updates `signal_store`, which belongs to others: only our fields, never an older revision over a newer.
+
+    Of several updates of one order that wait, the newest says all. Different signals are written side by side; what is
+    written twice after a failure changes nothing.
+    """
 
     async def deliver(rows: Sequence[Row]) -> int:
-        update = rows[0]["update"]
+        batch = rows[:MAX_SIGNAL_ROWS]
+        newest = {row["update"]["client_order_id"]: row for row in batch}
+        by_signal: dict[str, list[Row]] = defaultdict(list)
+        for row in newest.values():
+            by_signal[row["update"]["signal_id"]].append(row)
+        turns = asyncio.Semaphore(SIGNALS_AT_ONCE)
 
-        def merge(existing: Document | None) -> Document | None:
-            return merge_signal(existing, update)
+        async def tell(updates: Sequence[Row]) -> None:
+            async with turns:
+                for row in updates:
+                    await _tell_signal(store, row)
 
-        await store.update_signal(rows[0]["signal_ids"], update["signal_id"], merge)
-        return 1
+        try:
+            async with asyncio.TaskGroup() as group:
+                for updates in by_signal.values():
+                    group.create_task(tell(updates))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors  # the store is away: one reason is as good as all
+        return len(batch)
 
     return Channel(SIGNAL_CHANNEL, deliver)
 
 
-def notifications(name: str, notifier: Notifier, timeout_seconds: float) -> Channel:
-    """Tells people through one notifier; what its far side will never take is logged and dropped."""
+async def _tell_signal(store: Store, row: Row) -> None:
+    update = row["update"]
+
+    def merge(existing: Document | None) -> Document | None:
+        return merge_signal(existing, update)
+
+    try:
+        await store.update_signal(row["signal_ids"], update["signal_id"], merge)
+    except StoreUnavailable:
+        raise
+    except (StoreError, ValueError) as error:
+        # Somebody else's document that will never take it must not keep all other signals waiting.
+        logger.error("signal_store cannot be told of %s, given up: %s", update["signal_id"], error)
+
+
+def notifications(name: str, notifier: Notifier, timeout_seconds: float, digest_above: int | None = None) -> Channel:
+    """Tells people through one notifier; what its far side will never take is logged and dropped.
+
+    Where more than `digest_above` wait, one digest tells of all of them, or is dropped with all of them.
+    """
 
     async def deliver(rows: Sequence[Row]) -> int:
-        row = rows[0]
-        fields = tuple((str(field), str(value)) for field, value in row["fields"])
-        notification = Notification(row["notification_id"], row["title"], fields, row["prefix"])
+        as_digest = digest_above is not None and len(rows) > digest_above
+        told = [_notification(row) for row in (rows if as_digest else rows[:1])]
+        notification = digest(told) if as_digest else told[0]
         try:
             async with asyncio.timeout(timeout_seconds):
                 await notifier.send(notification)
         except NotificationRefused as error:
-            logger.warning("%s will not take the notification %s, dropped: %s", name, notification.id, error)
-        return 1
+            ids = ", ".join(one.id for one in told)
+            logger.warning("%s will not take the notification %s, dropped: %s", name, ids, error)
+        else:
+            if as_digest:
+                logger.info("%s was told of %d notifications in one digest", name, len(told))
+        return len(told)
 
     return Channel(f"{NOTIFIER_CHANNEL}{name}", deliver)
+
+
+def _notification(row: Row) -> Notification:
+    fields = tuple((str(field), str(value)) for field, value in row["fields"])
+    return Notification(row["notification_id"], row["title"], fields, row["prefix"])

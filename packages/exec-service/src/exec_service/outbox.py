@@ -14,9 +14,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from exec_core.clock import Clock
+from exec_core.errors import NotificationDelayed
 
 from exec_service.backoff import exponential
 from exec_service.ledger import Ledger
+from exec_service.readiness import ChannelStatus
 from exec_service.stores import OUTBOX, LeaseLost, Store, StoreError, Write
 
 logger = logging.getLogger(__name__)
@@ -32,23 +34,30 @@ MAX_ROWS = 1_000
 QUICK_TRIES = 3
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 30.0
+#: A far side that asks for a longer pause than this is asked again after so much of it.
+LONGEST_PAUSE_SECONDS = 900.0
 
 
 class Channel:
-    """One way out. `deliver` gets rows in order and returns how many of them, from the front, it has delivered."""
+    """One way out. `deliver` gets rows in order and returns how many of them, from the front, it has delivered.
+
+    What is delivered is marked while the next is being delivered, as much at once as one commit finds.
+    """
 
     def __init__(self, name: str, deliver: Callable[[Sequence[Row]], Awaitable[int]]) -> None:
         self.name = name
         self._deliver = deliver
         self._rows: deque[Row] = deque()
+        self._delivered: list[Row] = []
         self._arrived = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._done = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._resting.set()
 
     def add(self, row: Row) -> None:
         """Queue a row that is durable."""
         self._rows.append(row)
-        self._empty.clear()
+        self._resting.clear()
         self._arrived.set()
 
     @property
@@ -56,10 +65,19 @@ class Channel:
         """How many rows are not delivered yet."""
         return len(self._rows)
 
+    def status(self) -> ChannelStatus:
+        """What it still has to deliver."""
+        return ChannelStatus(self.name, len(self._rows), self._rows[0]["created_at"] if self._rows else None)
+
     async def run(self, mark: Callable[[Sequence[Row]], Awaitable[None]]) -> None:
         """Deliver what arrives, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._deliver_all(), name=f"outbox {self.name} delivers")
+            group.create_task(self._mark_all(mark), name=f"outbox {self.name} marks")
+
+    async def _deliver_all(self) -> None:
         waits = exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
-        failures = 0
+        failures = pauses = 0
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -67,35 +85,65 @@ class Channel:
                 rows = [self._rows[index] for index in range(min(MAX_ROWS, len(self._rows)))]
                 try:
                     done = await self._deliver(rows)
+                except NotificationDelayed as error:
+                    # No failure: the far side works, and says when. What arrives meanwhile waits as well.
+                    wait = _pause(error.retry_after_seconds)
+                    level = logging.DEBUG if pauses else logging.INFO
+                    text = "Delivery to %s pauses for %g s (%d waiting): %s"
+                    logger.log(level, text, self.name, wait, len(self._rows), error)
+                    pauses += 1
+                    await self._rest(wait)
+                    continue
                 except Exception as error:  # noqa: BLE001  # whatever a far side does, the rows stay and are tried again
                     failures += 1
                     level = logging.WARNING if failures >= QUICK_TRIES else logging.INFO
                     text = "Delivery to %s failed (try %d, %d waiting), trying again: %s: %s"
                     logger.log(level, text, self.name, failures, len(self._rows), type(error).__name__, error)
-                    await asyncio.sleep(next(waits))
+                    if failures < QUICK_TRIES:
+                        await asyncio.sleep(next(waits))
+                    else:
+                        await self._rest(next(waits))
                     continue
                 if failures:
                     logger.warning("Delivery to %s works again, after %d failures", self.name, failures)
                     failures, waits = 0, exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
-                delivered = [self._rows.popleft() for _ in range(done)]
-                await self._marked(delivered, mark)
-            self._empty.set()
+                pauses = 0
+                self._delivered += [self._rows.popleft() for _ in range(done)]
+                self._done.set()
 
-    async def _marked(self, rows: Sequence[Row], mark: Callable[[Sequence[Row]], Awaitable[None]]) -> None:
-        """Mark the rows, however often it takes: unmarked, they would only be delivered again."""
-        for wait in exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS):
-            try:
-                await mark(rows)
-                return
-            except LeaseLost:
-                raise
-            except StoreError as error:
-                logger.warning("What %s has delivered cannot be marked yet: %s", self.name, error)
-                await asyncio.sleep(wait)
+    async def _rest(self, seconds: float) -> None:
+        """Wait, and keep nobody who wants to stop waiting with us: the next start goes on here."""
+        self._resting.set()
+        await asyncio.sleep(seconds)
+        self._resting.clear()
+
+    async def _mark_all(self, mark: Callable[[Sequence[Row]], Awaitable[None]]) -> None:
+        """Mark what is delivered, however often it takes: unmarked, it would only be delivered again."""
+        while True:
+            await self._done.wait()
+            self._done.clear()
+            while self._delivered:
+                rows, self._delivered = self._delivered, []
+                for wait in exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS):
+                    try:
+                        await mark(rows)
+                        break
+                    except LeaseLost:
+                        raise
+                    except StoreError as error:
+                        logger.warning("What %s has delivered cannot be marked yet: %s", self.name, error)
+                        await asyncio.sleep(wait)
+            if not self._rows:
+                self._resting.set()
 
     async def drained(self) -> None:
-        """Wait until everything is delivered and marked."""
-        await self._empty.wait()
+        """Wait until everything is delivered and marked, or the far side does not take it now."""
+        await self._resting.wait()
+
+
+def _pause(seconds: float) -> float:
+    """How long to wait where so much is asked for: never not at all, never for ever. NaN is no wish."""
+    return min(max(FIRST_WAIT_SECONDS, seconds), LONGEST_PAUSE_SECONDS)
 
 
 class Outbox:
@@ -121,13 +169,17 @@ class Outbox:
                 group.create_task(channel.run(self._mark), name=f"outbox {channel.name}")
 
     async def drained(self) -> None:
-        """Wait until all channels have delivered everything."""
+        """Wait until all channels have delivered everything that their far sides take now."""
         await asyncio.gather(*(channel.drained() for channel in self._channels.values()))
 
     @property
     def waiting(self) -> dict[str, int]:
         """How many rows each channel still has to deliver."""
         return {name: channel.waiting for name, channel in self._channels.items()}
+
+    def status(self) -> list[ChannelStatus]:
+        """What each channel still has to deliver."""
+        return [channel.status() for channel in self._channels.values()]
 
     def _committed(self, writes: Sequence[Write]) -> None:
         for write in writes:

@@ -1,0 +1,172 @@
+"""The outbox's channels: marks that ride together, stops that wait for nobody, and signals told side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exec_service import delivery
+from exec_service.outbox import QUICK_TRIES, Channel, Row
+from exec_service.stores import SIGNALS, Document, StoreError, StoreUnavailable
+from exec_service.stores.sqlite import SqliteStore
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def running(channel: Channel, mark: Callable[[Sequence[Row]], Awaitable[None]]) -> AsyncIterator[None]:
+    task = asyncio.create_task(channel.run(mark))
+    try:
+        async with asyncio.timeout(20):
+            yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # `running` bounds it
+        await asyncio.sleep(0.005)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"_id": f"row-{number}", "created_at": NOW} for number in range(count)]
+
+
+async def test_what_is_delivered_while_a_mark_is_under_way_is_marked_together() -> None:
+    first_mark, marked = asyncio.Event(), list[list[str]]()
+
+    async def one_by_one(_rows: Sequence[Row]) -> int:
+        await asyncio.sleep(0)  # as every far side gives way
+        return 1
+
+    async def mark(done: Sequence[Row]) -> None:
+        marked.append([row["_id"] for row in done])
+        if len(marked) == 1:
+            await first_mark.wait()
+
+    channel = Channel("test", one_by_one)
+    for row in rows(50):
+        channel.add(row)
+    async with running(channel, mark):
+        await until(lambda: bool(marked) and not channel.waiting)
+        assert len(marked) == 1  # all are delivered although the first mark is not durable yet
+        draining = asyncio.create_task(channel.drained())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        first_mark.set()
+        await draining
+    assert [name for names in marked for name in names] == [row["_id"] for row in rows(50)]
+    assert len(marked) == 2
+
+
+async def test_a_stop_does_not_wait_for_a_far_side_that_takes_nothing() -> None:
+    tries = 0
+
+    async def refuse(_rows: Sequence[Row]) -> int:
+        nonlocal tries
+        tries += 1
+        raise OSError("away")
+
+    async def mark(_rows: Sequence[Row]) -> None:
+        raise AssertionError("nothing was delivered")
+
+    channel = Channel("test", refuse)
+    channel.add(rows(1)[0])
+    async with running(channel, mark):
+        await channel.drained()
+    assert tries == QUICK_TRIES
+    assert channel.waiting == 1
+
+
+class WatchedStore(SqliteStore):
+    """The real store; it remembers who was told what, and refuses what it is told to."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.told: list[tuple[str, int]] = []
+        self.refuses: dict[str, Exception] = {}
+
+    async def update_signal(
+        self, ids: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
+    ) -> None:
+        if signal_id in self.refuses:
+            raise self.refuses[signal_id]
+
+        def told(existing: Document | None) -> Document | None:
+            fields = merge(existing)
+            if fields is not None:
+                self.told.append((signal_id, fields["execution_revision"]))
+            return fields
+
+        await super().update_signal(ids, signal_id, told)
+
+
+def signal_row(signal_id: str, revision: int, status: str = "SUBMITTED") -> dict[str, Any]:
+    update = {
+        "signal_id": signal_id,
+        "client_order_id": f"order of {signal_id}",
+        "leg_index": 0,
+        "total_legs": 1,
+        "revision": revision,
+        "updated_at": NOW,
+        "order_id": "b1",
+        "execution_status": status,
+        "filled_quantity": 0.0,
+        "avg_fill_price": None,
+        "filled_at": None,
+        "reason_code": None,
+        "reason": None,
+    }
+    return {"_id": f"{signal_id}-{revision}", "created_at": NOW, "signal_ids": [], "update": update}
+
+
+async def no_mark(_rows: Sequence[Row]) -> None:
+    """They are delivered; that is enough here."""
+
+
+async def test_of_several_updates_of_one_order_the_newest_is_told(tmp_path: Path) -> None:
+    async with WatchedStore(tmp_path) as store:
+        channel = delivery.signals(store)
+        for revision, status in ((2, "SUBMITTED"), (3, "PARTIALLY_FILLED"), (4, "FILLED")):
+            channel.add(signal_row("sig_1", revision, status))
+            channel.add(signal_row("sig_2", revision, status))
+        async with running(channel, no_mark):
+            await channel.drained()
+        assert sorted(store.told) == [("sig_1", 4), ("sig_2", 4)]
+        assert {document["execution_status"] for document in await store.load(SIGNALS)} == {"FILLED"}
+
+
+@pytest.mark.parametrize("error", [StoreError("the document is too large"), ValueError("no such value")])
+async def test_a_document_that_will_never_take_it_keeps_no_other_signal_waiting(
+    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with WatchedStore(tmp_path) as store:
+        store.refuses["sig_2"] = error
+        channel = delivery.signals(store)
+        for name in ("sig_1", "sig_2", "sig_3"):
+            channel.add(signal_row(name, 2))
+        async with running(channel, no_mark):
+            await channel.drained()
+        assert channel.waiting == 0
+        assert {name for name, _ in store.told} == {"sig_1", "sig_3"}
+    assert "sig_2, given up" in caplog.text
+
+
+async def test_a_store_that_is_away_loses_no_signal(tmp_path: Path) -> None:
+    async with WatchedStore(tmp_path) as store:
+        store.refuses["sig_2"] = StoreUnavailable("away")
+        channel = delivery.signals(store)
+        for name in ("sig_1", "sig_2"):
+            channel.add(signal_row(name, 2))
+        async with running(channel, no_mark):
+            await channel.drained()  # it gave up waiting, not telling
+            assert channel.waiting == 2
+            store.refuses.clear()
+            await until(lambda: not channel.waiting)
+        assert sorted(store.told) == [("sig_1", 2), ("sig_2", 2)]
