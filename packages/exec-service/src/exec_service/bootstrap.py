@@ -23,6 +23,7 @@ from exec_service.buses.sqlite import SqliteBus
 from exec_service.checks import Check, Outcome
 from exec_service.commands import Commands
 from exec_service.execution import Execution
+from exec_service.health import serve_health
 from exec_service.intake import Intake
 from exec_service.ledger import Ledger
 from exec_service.notifier_plugins import make_notifiers
@@ -178,7 +179,13 @@ async def run(settings: Settings, redact: Callable[[str], str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     plugins = {plugin.entry_point.module: name for name, plugin in installed_plugins().items()}
-    async with LoopWatchdog(plugins):
+    if not settings.embedded:
+        # Loads the clients' packages, which takes a second, before the watchdog looks.
+        make_store(settings)
+        make_bus(settings)
+    service: Service | None = None
+    health = serve_health(settings.health_host, settings.health_port, lambda: service)
+    async with health, LoopWatchdog(plugins):
         while not stop.is_set():
             try:
                 async with open_service(settings, redact) as service:

@@ -18,6 +18,7 @@ from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.ownership import Ownership
 from exec_service.projections import Projector
+from exec_service.readiness import AccountStatus
 from exec_service.receiving import Receiver
 from exec_service.records import OrderRecord
 from exec_service.recovery import Settler
@@ -91,6 +92,16 @@ class AccountDesk:
         self.session.told = self._told
         self.dispatcher.alarm = self._held
         self._task: asyncio.Task[None] | None = None
+
+    def status(self) -> AccountStatus:
+        """How the account is served."""
+        if self._task is not None and self._task.done():
+            return AccountStatus(self.account_id, problem="the task that keeps its session has ended")
+        if self._task is None or not self.session.attempted.is_set():
+            return AccountStatus(
+                self.account_id, problem="its orders are being taken up and its broker is being connected"
+            )
+        return AccountStatus(self.account_id, self.session.availability())
 
     async def start(self) -> None:
         """Take the account up: what is open is watched and settled, what is PENDING is sent."""

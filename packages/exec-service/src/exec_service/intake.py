@@ -25,6 +25,7 @@ from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
 from exec_service.projections import Projector
+from exec_service.readiness import IntakeStatus, IntakeWatch, Stage
 from exec_service.records import Accepted, Invalid, OrderRecord, Unreadable
 from exec_service.stores import (
     DEAD_LETTERS,
@@ -103,6 +104,11 @@ class Intake:
         self._sequence = ArrivalNumbers(clock)
         self._alerted_at: datetime | None = None
         self._taking: asyncio.Future[None] | None = None
+        self._watch = IntakeWatch(clock, lambda: bus.heard_at)
+
+    def status(self) -> IntakeStatus:
+        """How taking in goes."""
+        return self._watch.status()
 
     async def settled(self) -> None:
         """Wait for the batch that was under way when `run` was cancelled."""
@@ -114,15 +120,20 @@ class Intake:
         waits = exponential(0.2, 10.0)
         while True:
             if self._backlog() >= MAX_BACKLOG:
+                self._watch.enter(Stage.HELD_BACK)
                 await asyncio.sleep(0.05)
                 continue
             try:
+                self._watch.enter(Stage.PULLING)
                 messages = await self._bus.pull(self._subscription, MAX_MESSAGES)
+                self._watch.enter(Stage.STORING)
                 self._taking = asyncio.ensure_future(self._take_all(messages))
                 await asyncio.shield(self._taking)
+                self._watch.worked()
                 waits = exponential(0.2, 10.0)
             except (BusError, StoreUnavailable) as error:
                 # Not acknowledged, so the bus delivers it again; what was stored is recognised.
+                self._watch.failed(error)
                 logger.warning("Taking orders in failed, trying again: %s", error)
                 await asyncio.sleep(next(waits))
 

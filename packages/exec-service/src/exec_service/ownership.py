@@ -70,7 +70,13 @@ class Owner:
 
     def may_send(self) -> bool:
         """Whether the last confirmed heartbeat is young enough to begin a send: less than half a lease old."""
-        return self.lease is not None and time.monotonic() - self._confirmed_at < self._seconds / 2
+        age = self.heartbeat_age_seconds
+        return age is not None and age < self._seconds / 2
+
+    @property
+    def heartbeat_age_seconds(self) -> float | None:
+        """How old the last confirmed heartbeat is; None without a lease."""
+        return None if self.lease is None else time.monotonic() - self._confirmed_at
 
     async def claim(self, account_id: str) -> Ownership | None:
         """Make the account ours, unless a worker that is not gone owns it.

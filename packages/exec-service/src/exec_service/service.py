@@ -23,6 +23,7 @@ from exec_service.ledger import LIVE_STATUSES, Ledger
 from exec_service.outbox import Outbox
 from exec_service.ownership import Owner
 from exec_service.projections import Projector
+from exec_service.readiness import AccountStatus, Phase, Readiness, StoreStatus, assess
 from exec_service.records import OrderRecord
 from exec_service.settings import Account, Settings
 from exec_service.stores import ORDERS, LeaseLost, Store, StoreUnavailable
@@ -70,13 +71,55 @@ class Service:
         self._intake = make_intake(self)
         self._desks: dict[str, AccountDesk] = {}
         self._taking: dict[str, asyncio.Task[None]] = {}
-        self._wanted: set[str] = set()
+        #: Accounts that we would like to have, and why we have not: None = another worker owns it.
+        self._wanted: dict[str, str | None] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._phase = Phase.STARTING
         self._stopping = asyncio.Event()
-        self.ready = False
 
     def stop(self) -> None:
         """Ask for a stop in good order; `run` returns when it is done."""
         self._stopping.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages flow: accounts are taken up, and no stop was asked for."""
+        return self._phase is Phase.RUNNING
+
+    def readiness(self) -> Readiness:
+        """Whether intake, store and the accounts of this worker really work, and if not, why."""
+        parts = self._parts
+        store = StoreStatus(
+            parts.settings.worker_lease_seconds, parts.owner.heartbeat_age_seconds, parts.ledger.asking_since
+        )
+        return assess(
+            self._phase,
+            self.ended_tasks(),
+            store,
+            self._intake.status(),
+            self._account_statuses(),
+            parts.outbox.status(),
+            parts.clock(),
+            parts.redact,
+        )
+
+    def ended_tasks(self) -> list[str]:
+        """The tasks that the service cannot do without and that have ended although nobody stopped them."""
+        if self._phase is Phase.STOPPED:
+            return []
+        expected = self._tasks if self._phase is not Phase.DRAINING else self._tasks[:-1]  # the intake ends first
+        return [task.get_name() for task in expected if task.done()]
+
+    def _account_statuses(self) -> list[AccountStatus]:
+        found = []
+        for account_id in sorted({*self._parts.settings.accounts, *self._desks, *self._taking, *self._wanted}):
+            if account_id in self._desks:
+                found.append(self._desks[account_id].status())
+            else:
+                problem = self._wanted.get(account_id)
+                elsewhere = account_id in self._wanted and problem is None
+                found.append(AccountStatus(account_id, elsewhere=elsewhere, problem=problem))
+        return found
 
     @property
     def desks(self) -> Mapping[str, AccountDesk]:
@@ -105,7 +148,7 @@ class Service:
         parts.ledger.lease = await parts.owner.start()
         try:
             async with asyncio.TaskGroup() as group:
-                core = [
+                core = self._tasks = [
                     group.create_task(parts.ledger.run(), name="ledger"),
                     group.create_task(parts.owner.run(), name="heartbeat"),
                 ]
@@ -117,17 +160,20 @@ class Service:
                     group.create_task(self._stand_by(), name="stand-by"),
                 ]
                 intake = group.create_task(self._intake.run(), name="intake")
+                self._tasks = [*core, intake]
                 logger.info("Execution service ready: consuming %s", parts.settings.trading_orders_subscription)
-                self.ready = True
+                self._phase = Phase.RUNNING
                 await self._stopping.wait()
-                self.ready = False
+                self._phase = Phase.DRAINING
                 await self._drain(intake)
+                self._phase = Phase.STOPPED
                 for task in core:
                     task.cancel()
         except BaseExceptionGroup as errors:
             raise cause_of(errors) from errors
         finally:
             await self._let_go()
+            self._phase = Phase.STOPPED
 
     async def _take_accounts(self) -> None:
         """Take every account that is configured, or has unfinished orders, unless another worker owns it."""
@@ -169,9 +215,9 @@ class Service:
         if ownership is None:
             if account_id not in self._wanted:
                 logger.info("Account %s is owned by another worker", account_id)
-            self._wanted.add(account_id)
+            self._wanted[account_id] = None
             return
-        self._wanted.discard(account_id)
+        self._wanted.pop(account_id, None)
         try:
             plugin = parts.plugins(account.broker)
             desk = AccountDesk(
@@ -192,12 +238,12 @@ class Service:
             desk.send_waiting()
         except LeaseLost:
             raise
-        except Exception:
+        except Exception as error:
             logger.exception("Account %s cannot be taken up, trying again", account_id)
             begun = self._desks.pop(account_id, None)
             if begun is not None:
                 await begun.stop()
-            self._wanted.add(account_id)
+            self._wanted[account_id] = f"it cannot be taken up ({type(error).__name__}: {error})"
 
     async def _stand_by(self) -> None:
         """Try again for the accounts that another worker owns: it may be gone. Remind people each morning."""
@@ -242,8 +288,10 @@ class Service:
                 await self._parts.ledger.write()
                 await self._parts.outbox.drained()
         except TimeoutError:
-            waiting = {name: count for name, count in self._parts.outbox.waiting.items() if count}
-            logger.warning("Not everything was finished within %g s; the next start takes it up: %s", seconds, waiting)
+            logger.warning("Not everything was finished within %g s; the next start takes it up", seconds)
+        waiting = {name: count for name, count in self._parts.outbox.waiting.items() if count}
+        if waiting:
+            logger.warning("Not delivered yet, the next start goes on with it: %s", waiting)
 
     async def _let_go(self) -> None:
         for task in list(self._taking.values()):

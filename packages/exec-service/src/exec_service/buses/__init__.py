@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 
 class BusError(Exception):
@@ -18,6 +18,10 @@ class BusError(Exception):
 
 class BusUnavailable(BusError):
     """It cannot be reached; a publish may or may not have happened. Try again."""
+
+
+#: How often a pull that waits for messages hears from its server, at least.
+HEARD_EVERY_SECONDS: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,14 @@ class Outgoing:
 
 class Bus(Protocol):
     """Publish to a topic; pull from a subscription. Every call raises `BusUnavailable` when the bus cannot answer."""
+
+    @property
+    def heard_at(self) -> float | None:
+        """The `time.monotonic()` of the last answer to a pull, one without messages included; None before the first.
+
+        A pull that waits renews it every `HEARD_EVERY_SECONDS` or more often: so waiting can be told from hanging.
+        """
+        ...
 
     async def __aenter__(self) -> Self:
         """Connect."""

@@ -64,6 +64,7 @@ class SqliteBus:
         self._consumer = ""
         self._lock: ProcessLock | None = None
         self._published = asyncio.Event()
+        self.heard_at: float | None = None
         self._database = Database(
             data_dir / FILE_NAME,
             self._prepare,
@@ -119,6 +120,7 @@ class SqliteBus:
             except asyncio.CancelledError:
                 self._return(subscription, delivery)
                 raise
+            self.heard_at = time.monotonic()
             if delivery.messages:
                 return delivery.messages
             await self._news(published, version, delivery.look_again_at)
@@ -198,6 +200,7 @@ class SqliteBus:
                 return
             if await watch.new_version() is not None:
                 return
+            self.heard_at = time.monotonic()
 
     def _return(self, subscription: str, delivery: Delivery) -> None:
         """Give back what a cancelled pull leased, as soon as the thread is done with it."""
