@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from exec_service.cli import main
-from exec_service.stores import ORDERS, OUTBOX, Write
+from exec_service.cli.listing import position_row
+from exec_service.cli.output import print_json
+from exec_service.cli.reading import database_hosts
+from exec_service.stores import ORDERS, OUTBOX, StoreUnavailable, Write
 from exec_service.stores.sqlite import SqliteStore
 from harness import FINAL, World, order, until
 
@@ -54,6 +58,7 @@ async def all_but_sig_4_have_ended(world: World, expected: int) -> None:
 @pytest.fixture(autouse=True)
 def _settings(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MONGODB_URI", raising=False)
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
 
@@ -209,3 +214,84 @@ def test_looking_takes_no_lease_and_writes_nothing(world: World) -> None:
     for command in ("status", "orders", "positions", "dead-letters"):
         assert run(command).exit_code == 0
     assert state() == before
+
+
+def test_status_names_the_directory_that_it_looked_at(world: World) -> None:
+    found = rows("status")
+    assert (found["data_dir"], found["database"]) == (str(world.data.resolve()), None)
+    assert run("status").stdout.startswith(f"Data directory: {world.data.resolve()}\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "orders",
+        "orders sig_1",
+        "positions",
+        "dead-letters",
+        "cancel sig_1",
+        "resolve sig_1 --as placed --evidence seen",
+        "submit -",
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", ".env", "exec.toml"])
+def test_the_store_of_mongodb_uri_is_looked_at_unless_the_embedded_one_is_asked_for(
+    command: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def make(settings: Any, **options: Any) -> Any:
+        if "submit" not in command:
+            assert options == {"prepare": False}, "looking makes nothing"
+        asked.append(settings.embedded)
+        raise StoreUnavailable("not today")
+
+    monkeypatch.setattr("exec_service.bootstrap.make_store", make)
+    monkeypatch.setattr("exec_service.bootstrap.make_bus", make)
+    if source == "environment":
+        monkeypatch.setenv("MONGODB_URI", "mongodb://localhost/")
+    elif source == ".env":
+        (tmp_path / ".env").write_text("MONGODB_URI=mongodb://localhost/\n")
+    else:
+        (tmp_path / "exec.toml").write_text('mongodb_uri = "mongodb://localhost/"\n')
+    for option in ([], ["--embedded"]):
+        result = CliRunner().invoke(main, [*command.split(), *option], input='{"signal_id": "sig_7"}')
+        assert (result.exit_code, result.stderr) == (1, "Error: not today\n")
+    assert asked == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("uri", "hosts"),
+    [
+        ("mongodb://host", ["host"]),
+        ("mongodb://host:27018/", ["host:27018"]),
+        ("mongodb://a.example:1,b.example:2/base?replicaSet=rs0", ["a.example:1", "b.example:2"]),
+        ("mongodb://user:secret@host:27017/?authSource=admin", ["host:27017"]),
+        ("mongodb+srv://user:se%40cret@cluster0.example.net/?retryWrites=true", ["cluster0.example.net"]),
+        ("mongodb://user:se@cret@host/", ["host"]),
+        ("mongodb://[::1]:27017,127.0.0.1/", ["[::1]:27017", "127.0.0.1"]),
+        ("mongodb://user@%2Ftmp%2Fmongodb-27017.sock/", ["/tmp/mongodb-27017.sock"]),
+        ("mongodb://user:12345/secret@host/", []),
+        ("mongodb://user:sec?ret@host/", []),
+        ("mongodb://host,/", ["host"]),
+        ("mongodb://us er:sec ret/", []),
+    ],
+)
+def test_the_hosts_of_an_address_are_told_without_its_password(uri: str, hosts: list[str]) -> None:
+    assert database_hosts(uri) == hosts
+
+
+def test_positions_of_other_services_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = {
+        "_id": "65f0c0ffee65f0c0ffee65f0",
+        "strategy_id": "old",
+        "quantity": "a lot",
+        "avg_entry_price": {"x": 1},
+    }
+    row = position_row(foreign)
+    assert row[4:6] == ("a lot", "{'x': 1}")
+    assert position_row({"quantity": float("nan"), "realized_pnl": 10**400, "status": "CLOSING"})[8] == "CLOSING"
+    print_json([{**foreign, "realized_pnl": float("inf"), "tags": [float("nan"), Decimal("sNaN")], "raw": b"x"}])
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["realized_pnl"], told["tags"], told["quantity"]) == (None, [None, None], "a lot")
