@@ -57,6 +57,8 @@ class TestSources:
             "log_dir": Path("logs"),
             "log_level": "INFO",
             "exec_data_dir": Path("exec-data"),
+            "health_host": "127.0.0.1",
+            "health_port": None,
             "accounts": {},
         }
 
@@ -187,6 +189,11 @@ class TestProblems:
         monkeypatch.setenv(variable, value)
         (problem,) = refused(embedded=True)
         assert problem.split(":")[0].split(".")[0] == variable
+
+    def test_the_orders_topic_must_not_be_the_confirmations_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TRADING_ORDERS_TOPIC", "execution-confirmations")
+        (problem,) = refused(embedded=True)
+        assert problem.startswith("EXECUTION_CONFIRMATIONS_TOPIC: must differ from TRADING_ORDERS_TOPIC")
 
     @pytest.mark.parametrize(
         ("name", "value"), [("order_timeout_seconds", "true"), ("max_retry_attempts", "true"), ("environment", "1")]

@@ -103,10 +103,10 @@ async def set_up(settings: Settings) -> list[str]:
     else:
         extra = {CONFIRMATIONS_SUBSCRIPTION: settings.execution_confirmations_topic}
         async with make_bus(settings, extra):
-            done.append(f"The bus in {settings.exec_data_dir.resolve()} is ready")
+            done.append(f"The bus in {settings.exec_data_dir.resolve()} is ready.")
     async with make_store(settings):
         where = settings.exec_data_dir.resolve() if settings.embedded else f"database {settings.mongodb_database}"
-        done.append(f"The store in {where} is ready: collections, indexes, schema version")
+        done.append(f"The store in {where} is ready: collections, indexes, schema version.")
     return done
 
 

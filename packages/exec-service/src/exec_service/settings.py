@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     pubsub_project_id: PrintableName = "mathematricks-trader"
     trading_orders_topic: PubSubName = "trading-orders"
     trading_orders_subscription: PubSubName = "trading-orders-sub"
-    execution_confirmations_topic: PubSubName = "execution-confirmations"
+    execution_confirmations_topic: Annotated[PubSubName, Checked] = "execution-confirmations"
 
     order_timeout_seconds: Seconds = 60.0
     order_max_age_seconds: Seconds = 300.0

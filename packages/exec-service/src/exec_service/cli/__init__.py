@@ -6,10 +6,12 @@ import click
 
 from exec_service.cli.asking import cancel, resolve
 from exec_service.cli.demo import demo
+from exec_service.cli.doctor import doctor
 from exec_service.cli.listing import dead_letters, orders, positions
 from exec_service.cli.plugins import plugins
 from exec_service.cli.program import Program
 from exec_service.cli.run import run
+from exec_service.cli.setup import setup
 from exec_service.cli.status import status
 from exec_service.cli.submit import submit
 
@@ -26,5 +28,7 @@ def main() -> None:
     """
 
 
-for _command in (run, demo, submit, status, orders, positions, dead_letters, plugins, cancel, resolve):
+for _command in (
+    run, demo, setup, doctor, submit, status, orders, positions, dead_letters, plugins, cancel, resolve,
+):  # fmt: skip
     main.add_command(_command)

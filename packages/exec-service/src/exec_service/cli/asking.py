@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from exec_service.cli.options import JSON, LEG
+from exec_service.cli.options import EMBEDDED, JSON, LEG
 from exec_service.cli.program import Failed
-from exec_service.cli.reading import embedded_settings, existing_store, leg_of, orders_of
+from exec_service.cli.reading import chosen_settings, existing_store, leg_of, orders_of
 
 if TYPE_CHECKING:
+    from exec_service.settings import Settings
     from exec_service.stores import Document, Store
 
 RESOLUTIONS: Final = ("filled", "cancelled", "placed", "not-placed")
@@ -66,16 +67,19 @@ class Asked:
 @LEG
 @click.option("--reason", metavar="TEXT", help="Why; kept with the order.")
 @WAIT
+@EMBEDDED
 @JSON
-def cancel(signal_id: str, leg: int | None, reason: str | None, wait: float, as_json: bool) -> None:
+def cancel(signal_id: str, leg: int | None, reason: str | None, wait: float, embedded: bool, as_json: bool) -> None:
     """Cancel the order SIGNAL_ID; of a signal with several legs, all that have not ended."""
     import asyncio
 
-    asyncio.run(_cancel(signal_id, leg, reason, wait, as_json))
+    asyncio.run(_cancel(chosen_settings(embedded), signal_id, leg, reason, wait, as_json))
 
 
-async def _cancel(signal_id: str, leg: int | None, reason: str | None, wait: float, as_json: bool) -> None:
-    async with existing_store(embedded_settings()) as store:
+async def _cancel(
+    settings: Settings, signal_id: str, leg: int | None, reason: str | None, wait: float, as_json: bool
+) -> None:
+    async with existing_store(settings) as store:
         open_orders = _not_ended(await orders_of(store, signal_id, leg))
         asked = [Asked(order, {"reason": reason}) for order in open_orders]
         await _ask(store, "cancel", asked, wait, until_ended=True)
@@ -90,6 +94,7 @@ async def _cancel(signal_id: str, leg: int | None, reason: str | None, wait: flo
 @click.option("--price", type=number, metavar="P", help="With filled: at what price.")
 @LEG
 @WAIT
+@EMBEDDED
 @JSON
 def resolve(
     signal_id: str,
@@ -99,6 +104,7 @@ def resolve(
     price: Decimal | None,
     leg: int | None,
     wait: float,
+    embedded: bool,
     as_json: bool,
 ) -> None:
     """Say what became of the order SIGNAL_ID, when the broker can no longer say it.
@@ -114,11 +120,13 @@ def resolve(
     if resolution != "filled" and (quantity, price) != (None, None):
         raise click.UsageError(f"--as {resolution} takes neither --quantity nor --price.")
     arguments = {"as": resolution, "evidence": evidence, "quantity": quantity, "price": price}
-    asyncio.run(_resolve(signal_id, leg, arguments, wait, as_json))
+    asyncio.run(_resolve(chosen_settings(embedded), signal_id, leg, arguments, wait, as_json))
 
 
-async def _resolve(signal_id: str, leg: int | None, arguments: dict[str, Any], wait: float, as_json: bool) -> None:
-    async with existing_store(embedded_settings()) as store:
+async def _resolve(
+    settings: Settings, signal_id: str, leg: int | None, arguments: dict[str, Any], wait: float, as_json: bool
+) -> None:
+    async with existing_store(settings) as store:
         found = await orders_of(store, signal_id, leg)
         if len(found) > 1:
             legs = ", ".join(str(leg_of(order)) for order in found)

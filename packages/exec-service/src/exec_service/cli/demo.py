@@ -40,6 +40,6 @@ def demo(data_dir: Path | None, fast: bool, as_json: bool) -> None:
     except asyncio.CancelledError:
         raise Failed("The demo was stopped.") from None
     if data_dir is not None and not as_json:
-        click.echo(f"\nTo look around: cd {data_dir} && exec-service status")
+        click.echo(f"\nTo look around: cd {data_dir} && exec-service status --embedded")
     if not good:
         raise Failed("The day did not end as it must: see the check above.")

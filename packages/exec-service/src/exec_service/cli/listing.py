@@ -1,4 +1,8 @@
-"""``orders``, ``positions`` and ``dead-letters``: what the store holds, as tables or under the documents' names."""
+"""``orders``, ``positions`` and ``dead-letters``: what the store holds, as tables or under the documents' names.
+
+Other services write into the same database: a document that lacks fields of ours, or has other values in them, is shown
+as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from exec_service.cli.options import JSON
-from exec_service.cli.reading import embedded_settings, existing_store, orders_of
+from exec_service.cli.options import EMBEDDED, JSON
+from exec_service.cli.reading import chosen_settings, existing_store, orders_of
 
 if TYPE_CHECKING:
+    from exec_service.settings import Settings
     from exec_service.stores import Document
 
 #: So many rows of a table are read by people; JSON is complete unless a limit is given.
@@ -24,8 +29,9 @@ LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="O
 @click.command(short_help="List orders, or show one with its history.")
 @click.argument("signal_id", required=False)
 @LIMIT
+@EMBEDDED
 @JSON
-def orders(signal_id: str | None, limit: int | None, as_json: bool) -> None:
+def orders(signal_id: str | None, limit: int | None, embedded: bool, as_json: bool) -> None:
     """List orders, the newest last; or show the order SIGNAL_ID with its history."""
     import asyncio
 
@@ -33,7 +39,7 @@ def orders(signal_id: str | None, limit: int | None, as_json: bool) -> None:
     from exec_service.documents import order_view
 
     limit = limit if as_json or limit else TABLE_ROWS
-    found, fills = asyncio.run(_orders(signal_id, limit))
+    found, fills = asyncio.run(_orders(chosen_settings(embedded), signal_id, limit))
     if as_json:
         print_json([order_view(document) for document in found])
         return
@@ -43,11 +49,13 @@ def orders(signal_id: str | None, limit: int | None, as_json: bool) -> None:
             _print_life(document, [fill for fill in fills if fill["client_order_id"] == document["_id"]])
 
 
-async def _orders(signal_id: str | None, limit: int | None) -> tuple[list[Document], list[Document]]:
+async def _orders(
+    settings: Settings, signal_id: str | None, limit: int | None
+) -> tuple[list[Document], list[Document]]:
     """The orders, and of a single signal their executions."""
     from exec_service.stores import FILLS, ORDERS
 
-    async with existing_store(embedded_settings()) as store:
+    async with existing_store(settings) as store:
         if signal_id is None:
             newest = await store.load(ORDERS, order_by="sequence", descending=True, limit=limit)
             return newest[::-1], []
@@ -65,8 +73,9 @@ def _print_orders(found: list[Document]) -> None:
 
 def order_row(order: Mapping[str, Any]) -> tuple[object, ...]:
     """An order's row in the table."""
-    from exec_service.cli.output import amount, asked, price, quantity
+    from exec_service.cli.output import Row, amount, asked, price, quantity
 
+    order = Row(order)
     return (
         order["received_at"],
         order["signal_id"],
@@ -112,14 +121,15 @@ def _print_life(order: Document, fills: list[Document]) -> None:
 
 @click.command(short_help="List open positions.")
 @click.option("--all", "show_all", is_flag=True, help="Also those that are closed.")
+@EMBEDDED
 @JSON
-def positions(show_all: bool, as_json: bool) -> None:
+def positions(show_all: bool, embedded: bool, as_json: bool) -> None:
     """List the open positions, per strategy, account and instrument."""
     import asyncio
 
     from exec_service.cli.output import print_json, print_table
 
-    found = asyncio.run(_positions(show_all))
+    found = asyncio.run(_positions(chosen_settings(embedded), show_all))
     if as_json:
         print_json([{name: value for name, value in row.items() if name != "exact"} for row in found])
         return
@@ -127,18 +137,19 @@ def positions(show_all: bool, as_json: bool) -> None:
     print_table("Positions", (*columns, "opened", "closed"), [position_row(document) for document in found])
 
 
-async def _positions(show_all: bool) -> list[Document]:
+async def _positions(settings: Settings, show_all: bool) -> list[Document]:
     from exec_service.journal import CLOSED
     from exec_service.stores import POSITIONS, Not
 
-    async with existing_store(embedded_settings()) as store:
+    async with existing_store(settings) as store:
         return await store.load(POSITIONS, {} if show_all else {"status": Not(CLOSED)}, order_by="opened_at")
 
 
 def position_row(position: Mapping[str, Any]) -> tuple[object, ...]:
     """A position's row in the table."""
-    from exec_service.cli.output import amount, price, quantity
+    from exec_service.cli.output import Row, amount, price, quantity
 
+    position = Row(position)
     currency = position["currency"]
     contract = [position["symbol"], position["expiry"], quantity(position["strike"]), position["right"]]
     return (
@@ -158,14 +169,15 @@ def position_row(position: Mapping[str, Any]) -> tuple[object, ...]:
 
 @click.command("dead-letters", short_help="List messages that could not become orders.")
 @LIMIT
+@EMBEDDED
 @JSON
-def dead_letters(limit: int | None, as_json: bool) -> None:
+def dead_letters(limit: int | None, embedded: bool, as_json: bool) -> None:
     """List the messages that could not become orders, the newest last."""
     import asyncio
 
     from exec_service.cli.output import print_json, print_table
 
-    found = asyncio.run(_dead_letters(limit if as_json or limit else TABLE_ROWS))
+    found = asyncio.run(_dead_letters(chosen_settings(embedded), limit if as_json or limit else TABLE_ROWS))
     if as_json:
         print_json(found)
         return
@@ -173,15 +185,18 @@ def dead_letters(limit: int | None, as_json: bool) -> None:
     print_table("Dead letters", columns, [dead_letter_row(letter) for letter in found])
 
 
-async def _dead_letters(limit: int | None) -> list[Document]:
+async def _dead_letters(settings: Settings, limit: int | None) -> list[Document]:
     from exec_service.stores import DEAD_LETTERS
 
-    async with existing_store(embedded_settings()) as store:
+    async with existing_store(settings) as store:
         return (await store.load(DEAD_LETTERS, order_by="received_at", descending=True, limit=limit))[::-1]
 
 
 def dead_letter_row(letter: Mapping[str, Any]) -> tuple[object, ...]:
     """A dead letter's row in the table."""
+    from exec_service.cli.output import Row
+
+    letter = Row(letter)
     body = letter["body"] if letter["body"] is not None else f"base64: {letter['body_b64']}"
     shown = body if len(body) <= BODY_SHOWN else f"{body[:BODY_SHOWN]}…"
     return letter["received_at"], letter["signal_id"], letter["reason_code"], letter["reason"], shown

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from exec_service.accounts import LONGEST_NAME
 from exec_service.strict_json import Unusable, escaped, load_object
 
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
@@ -22,11 +23,15 @@ class NotOrders(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OrderText:
-    """One object of a file. `problem`: why the service will not be able to take it as an order, if that is certain."""
+    """One object of a file. `problem`: why the service will not be able to take it as an order, if that is certain.
+
+    `account_id` is the account as the order names it, None where it names none that could be one.
+    """
 
     data: bytes
     signal_id: str | None = None
     problem: str | None = None
+    account_id: str | None = None
 
 
 def split(data: bytes, name: str) -> list[OrderText]:
@@ -115,4 +120,13 @@ def _order(value: dict[str, Any], text: str) -> OrderText:
         load_object(data)
     except Unusable as error:
         problem = str(error)
-    return OrderText(data, known, problem)
+    return OrderText(data, known, problem, _account(value))
+
+
+def _account(value: dict[str, Any]) -> str | None:
+    """The account, in either dialect."""
+    for field in ("account_id", "account"):
+        name = value.get(field)
+        if isinstance(name, str) and 1 <= len(name) <= LONGEST_NAME and name.isprintable():
+            return name
+    return None

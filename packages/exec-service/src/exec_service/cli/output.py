@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Any, Final, Literal
 
 import click
@@ -28,7 +29,9 @@ RIGHT: Final = frozenset(
 )
 
 #: Columns of words, which are folded where the terminal is narrow; all others stay whole, beyond its edge if need be.
-WORDS: Final = frozenset({"order", "remark", "reason", "text", "body", "attention", "capabilities", "what it was"})
+WORDS: Final = frozenset(
+    {"order", "remark", "reason", "text", "body", "attention", "capabilities", "what it was", "found"}
+)
 NARROWEST_WORDS: Final = 16
 #: Columns that are left out where no row has anything in them.
 OPTIONAL: Final = frozenset({"leg", "remark", "closed"})
@@ -41,7 +44,17 @@ STYLES: Final = {
     "CANCELLED": "yellow",
     "EXPIRED": "yellow",
     "UNKNOWN": "bold magenta",
+    "✓": "green",
+    "!": "yellow",
+    "✗": "bold red",
 }
+
+
+class Row(dict[str, Any]):
+    """A document to be shown, in which every field that is missing is None: not all of them are written by us."""
+
+    def __missing__(self, name: str) -> None:
+        return None
 
 
 def console(width: int | None = None) -> Console:
@@ -53,7 +66,22 @@ def console(width: int | None = None) -> Console:
 
 def print_json(value: object) -> None:
     """Print one JSON value; ASCII, so that any pipe can carry it."""
-    click.echo(json.dumps(json_value("", value), indent=2, allow_nan=False))
+    click.echo(json.dumps(json_value("", _finite(value)), indent=2, allow_nan=False, default=str))
+
+
+def _finite(value: object) -> object:
+    """`value` with None for what is a number to others, and none that JSON has: NaN, infinity."""
+    match value:
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case Decimal() if not value.is_finite():
+            return None
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
@@ -118,17 +146,28 @@ def moment(value: datetime) -> str:
 
 def quantity(value: object) -> str | None:
     """A quantity of a document, as people read it."""
-    return None if value is None else format_quantity(Decimal(str(value)))
+    return _number(value, format_quantity)
 
 
 def price(value: object, currency: object) -> str | None:
     """A price of a document, as people read it."""
-    return None if value is None else format_price(Decimal(str(value)), _code(currency))
+    return _number(value, lambda number: format_price(number, _code(currency)))
 
 
 def amount(value: object, currency: object) -> str | None:
     """An amount of money of a document, as people read it."""
-    return None if value is None else format_commission(Decimal(str(value)), _code(currency))
+    return _number(value, lambda number: format_commission(number, _code(currency)))
+
+
+def _number(value: object, formatted: Callable[[Decimal], str]) -> str | None:
+    """A number in words; as it stands where it is none that could be written so, as others' documents may have it."""
+    if value is None:
+        return None
+    try:
+        number = Decimal(str(value))
+        return formatted(number) if number.is_finite() else str(value)
+    except DecimalException:
+        return str(value)
 
 
 def _code(currency: object) -> str | None:

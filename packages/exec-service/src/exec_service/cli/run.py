@@ -38,8 +38,6 @@ def run(use_mock_broker: bool, embedded: bool, workers: int) -> None:
     from exec_service.settings import load_settings
 
     settings = load_settings(serving=True, embedded=embedded, use_mock_broker=use_mock_broker or None)
-    if not settings.embedded:
-        bootstrap.make_store(settings)  # says what this release can and cannot do, before anything is started
     bootstrap.check(settings)
     redactor = Redactor()
     packages = _learn(settings, redactor)
@@ -55,7 +53,7 @@ def run(use_mock_broker: bool, embedded: bool, workers: int) -> None:
             told = explained(error)
             if told is not None:
                 logging.getLogger("exec_service").error("The service cannot go on: %s", told.message)
-                raise
+                raise type(told)(redactor.redact(told.message)) from error
             logging.getLogger("exec_service").exception("The service failed")
             where = settings.log_dir / f"{logs.SERVICE_FILE}.log"
             text = redactor.redact(f"{type(error).__name__}: {error}")

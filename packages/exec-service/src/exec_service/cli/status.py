@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from exec_service.cli.options import JSON
-from exec_service.cli.reading import embedded_settings, existing_store
+from exec_service.cli.options import EMBEDDED, JSON
+from exec_service.cli.reading import chosen_settings, existing_store, place
 
 if TYPE_CHECKING:
     from exec_service.settings import Settings
@@ -33,14 +33,15 @@ _BRIEF: Final = (
 
 
 @click.command(short_help="Show what runs, what waits and what needs a person.")
+@EMBEDDED
 @JSON
-def status(as_json: bool) -> None:
+def status(embedded: bool, as_json: bool) -> None:
     """Show workers, accounts, orders by status, what is unknown or needs a person, and what waits for delivery."""
     import asyncio
 
     from exec_service.cli.output import print_json
 
-    found = asyncio.run(_status(embedded_settings()))
+    found = asyncio.run(_status(chosen_settings(embedded)))
     if as_json:
         print_json(found)
     else:
@@ -61,7 +62,7 @@ async def _status(settings: Settings) -> dict[str, Any]:
         attention = await store.load(ORDERS, {"attention": Not(None)}, order_by="sequence")
         commands = await store.load(COMMANDS, {"state": OPEN}, order_by="created_at")
         return {
-            "data_dir": str(settings.exec_data_dir.resolve()),
+            **place(settings),
             "workers": [
                 _worker(worker) for worker in workers.values() if not worker.is_gone or worker.worker_id in owners
             ],
@@ -126,7 +127,7 @@ async def _orders_by_status(store: Store) -> dict[str, int]:
 
     from exec_service.stores import ORDERS
 
-    counted = Counter(document["status"] for document in await store.load(ORDERS))
+    counted = Counter(document.get("status") for document in await store.load(ORDERS))
     return {name.value: counted[name.value] for name in OrderStatus}
 
 
@@ -152,7 +153,7 @@ async def _outbox(store: Store, now: datetime) -> list[dict[str, Any]]:
 
 
 def _brief(order: Document) -> dict[str, Any]:
-    return {name: order[name] for name in _BRIEF}
+    return {name: order.get(name) for name in _BRIEF}
 
 
 def _command(command: Document) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _command(command: Document) -> dict[str, Any]:
 def _print(found: Mapping[str, Any]) -> None:
     from exec_service.cli.output import print_table
 
-    click.echo(f"Data directory: {found['data_dir']}\n")
+    click.echo(f"{_where(found)}\n")
     print_table(
         "Workers",
         ("worker", "state", "since", "heartbeat"),
@@ -176,7 +177,7 @@ def _print(found: Mapping[str, Any]) -> None:
             )
             for row in found["workers"]
         ],
-        empty="No worker runs: start `exec-service run --embedded`.",
+        empty=f"No worker runs: start `exec-service run{' --embedded' if found['data_dir'] else ''}`.",
     )
     print_table(
         "Accounts",
@@ -225,6 +226,16 @@ def _print(found: Mapping[str, Any]) -> None:
         empty="Open commands: none",
     )
     click.echo(f"Dead letters: {found['dead_letters']}")
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    """Which store was looked at."""
+    from exec_service.cli.output import printable
+
+    database = found["database"]
+    if database is None:
+        return printable(f"Data directory: {found['data_dir']}")
+    return printable(f"Database: {database['name']} on {', '.join(database['hosts']) or 'the host in MONGODB_URI'}")
 
 
 def _attention_row(row: Mapping[str, Any]) -> tuple[object, ...]:

@@ -61,6 +61,10 @@ class StoreUnavailable(StoreError):
     """It cannot be reached, or is busy beyond patience; nothing is known to be written. Try again."""
 
 
+class StoreNotPrepared(StoreError):
+    """It was opened only to look, and no service has made anything there yet."""
+
+
 class RevisionConflict(StoreError):
     """Nothing was written: these documents are not (any more) as expected. Load them again and decide anew."""
 
