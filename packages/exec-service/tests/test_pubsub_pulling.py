@@ -1,27 +1,31 @@
-"""Pulling from Pub/Sub: what is leased is never lost, never too much, and given back when nobody wants it."""
+"""Pulling from Pub/Sub: what is leased is never lost, and never too much."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from exec_service.buses import Bus, BusError, BusUnavailable, Message
+from exec_service.buses import Bus, BusError, BusUnavailable
 from exec_service.buses import pubsub_pulling as pulling
 from exec_service.buses.pubsub import PubSubBus
 from exec_service.buses.pubsub_connection import GRACE_SECONDS, PULL_TIMEOUT_SECONDS, Connection
 from grpc import StatusCode
 from pubsub_faults import Empty, Fail, Late, Normal, Repeated, Reversed, Stall, Surplus
 from pubsub_server import PubSubServer
-
-PROJECT, TOPIC, SUB = "project", "orders", "orders-sub"
-#: For what must happen: only a failing test waits so long.
-PATIENCE_SECONDS = 20.0
-#: For what must not happen.
-MOMENT_SECONDS = 0.1
+from pubsub_trying import (
+    MOMENT_SECONDS,
+    PATIENCE_SECONDS,
+    PROJECT,
+    SUB,
+    TOPIC,
+    abandoned_pull,
+    bodies,
+    soon,
+    stays_waiting,
+    until,
+)
 
 
 @pytest.fixture
@@ -40,36 +44,6 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubServer]
 async def bus(server: PubSubServer) -> AsyncIterator[Bus]:
     async with PubSubBus(PROJECT) as bus:
         yield bus
-
-
-def bodies(messages: list[Message]) -> list[bytes]:
-    return [message.data for message in messages]
-
-
-async def soon(awaitable: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await awaitable
-
-
-async def until(server: PubSubServer, condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
-            await server.changed(0.01)
-
-
-async def stays_waiting(task: asyncio.Task[Any]) -> None:
-    done, _ = await asyncio.wait([task], timeout=MOMENT_SECONDS)
-    assert not done, task.result()
-
-
-async def abandoned_pull(server: PubSubServer, bus: Bus, count: int = 10) -> None:
-    """A pull whose request has arrived, cancelled: the request waits on."""
-    before = server.count("Pull")
-    task = asyncio.create_task(bus.pull(SUB, count))
-    await soon(server.arrived("Pull", before + 1))
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 # ---------------------------------------------------------------------- one request at a time, and its messages
@@ -133,6 +107,19 @@ async def test_a_pull_that_stalls_is_given_up_and_asked_again(
     assert bodies(await soon(bus.pull(SUB, 1))) == [b"1"]
 
 
+async def test_a_long_poll_that_ends_without_messages_was_heard_all_the_same(server: PubSubServer, bus: Bus) -> None:
+    """Else a subscription that is quiet all night would be taken for one that hangs."""
+    server.script("Pull", Fail(StatusCode.DEADLINE_EXCEEDED))
+    assert bus.heard_at is None
+    pulling = asyncio.create_task(bus.pull(SUB, 1))
+    async with asyncio.timeout(20):
+        while server.count("Pull") < 2:  # noqa: ASYNC110  # the server does not tell
+            await asyncio.sleep(0.01)
+    assert bus.heard_at is not None
+    pulling.cancel()
+    await asyncio.wait([pulling])
+
+
 async def test_repeated_deliveries_pass_through(server: PubSubServer, bus: Bus) -> None:
     server.script("Pull", Repeated())
     server.published(PROJECT, TOPIC, b"1", b"2")
@@ -166,6 +153,22 @@ async def test_what_is_not_acknowledged_is_bounded_and_acknowledging_makes_room(
         assert [request.max_messages for request in server.requests["Pull"]] == [3, 2, 2]
 
 
+async def test_two_who_wait_for_room_do_not_both_take_it(server: PubSubServer) -> None:
+    async with PubSubBus(PROJECT, max_outstanding=1) as bus:
+        server.published(PROJECT, TOPIC, b"1", b"2", b"3")
+        (first,) = await soon(bus.pull(SUB, 1))
+        pulls = [asyncio.create_task(bus.pull(SUB, 1)) for _ in range(2)]
+        await stays_waiting(pulls[0])
+
+        await bus.acknowledge(SUB, [first.ack_id])
+        done, waiting = await soon(asyncio.wait(pulls, return_when=asyncio.FIRST_COMPLETED))
+
+        await stays_waiting(waiting.pop())
+        assert bodies(await done.pop()) == server.leased(PROJECT, SUB) == [b"2"]
+    await asyncio.wait(pulls)
+    assert isinstance(pulls[1].exception(), BusUnavailable)
+
+
 async def test_leases_that_have_ended_make_room_too(server: PubSubServer) -> None:
     server.add_subscription(PROJECT, SUB, TOPIC, ack_deadline_seconds=1)
     async with PubSubBus(PROJECT, max_outstanding=2) as bus:
@@ -190,118 +193,6 @@ async def test_what_waited_here_beyond_its_ack_deadline_is_not_handed_out(
 
     assert server.acknowledged(PROJECT, SUB) == [b"1"]  # a late acknowledgement would have been ignored
     assert server.waiting(PROJECT, SUB) == []
-
-
-# ---------------------------------------------------------------------- giving back
-
-
-async def test_leaving_gives_back_at_once_what_was_not_acknowledged(server: PubSubServer) -> None:
-    async with PubSubBus(PROJECT) as bus:
-        server.published(PROJECT, TOPIC, b"1", b"2", b"3")
-        messages = await soon(bus.pull(SUB, 2))
-        await bus.acknowledge(SUB, [messages[0].ack_id])
-        await abandoned_pull(server, bus)
-        await until(server, lambda: len(server.leased(PROJECT, SUB)) == 2)
-
-    assert server.leased(PROJECT, SUB) == []
-    assert server.waiting(PROJECT, SUB) == [b"2", b"3"]
-    assert all(request.ack_deadline_seconds == 0 for request in server.requests["ModifyAckDeadline"])
-    assert messages[0].ack_id not in server.requests["ModifyAckDeadline"][0].ack_ids
-    await soon(server.idle("Pull"))
-
-
-async def test_an_answer_that_is_on_its_way_while_leaving_is_given_back_too(
-    server: PubSubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Connection, "grace_seconds", PATIENCE_SECONDS)
-    async with PubSubBus(PROJECT) as bus:
-        server.script("Pull", Late(0.3))
-        server.published(PROJECT, TOPIC, b"1")
-        await abandoned_pull(server, bus)
-        assert server.leased(PROJECT, SUB) == [b"1"]
-
-    assert server.leased(PROJECT, SUB) == []
-
-
-@pytest.mark.parametrize("fault", [Fail(StatusCode.UNAVAILABLE), Fail(StatusCode.INVALID_ARGUMENT), Stall()])
-async def test_leaving_never_fails_nor_takes_long(
-    server: PubSubServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Any
-) -> None:
-    monkeypatch.setattr(pulling, "GIVE_BACK_SECONDS", 0.2)
-    server.script("ModifyAckDeadline", fault)
-    async with PubSubBus(PROJECT) as bus:
-        server.published(PROJECT, TOPIC, b"1")
-        await soon(bus.pull(SUB, 2))
-
-    assert "1 messages will be delivered again only after their ack deadline" in caplog.text
-    assert server.leased(PROJECT, SUB) == [b"1"]
-
-
-async def test_what_nobody_pulls_any_more_goes_to_another_worker(
-    server: PubSubServer, bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pulling, "IDLE_SECONDS", 0.1)
-    server.published(PROJECT, TOPIC, b"in work")
-    (in_work,) = await soon(bus.pull(SUB, 10))
-    server.script("Pull", Surplus())
-    server.published(PROJECT, TOPIC, b"1", b"2", b"3")
-    assert bodies(await soon(bus.pull(SUB, 1))) == [b"1"]  # the others wait here
-
-    async with PubSubBus(PROJECT) as other:
-        assert bodies(await soon(other.pull(SUB, 10))) == [b"2", b"3"]
-        await abandoned_pull(server, bus)
-        await soon(server.idle("Pull"))
-        server.published(PROJECT, TOPIC, b"4")
-        assert bodies(await soon(other.pull(SUB, 10))) == [b"4"]
-
-    assert set(server.leased(PROJECT, SUB)) == {b"in work", b"1"}
-    server.published(PROJECT, TOPIC, b"5")
-    assert b"5" in bodies(await soon(bus.pull(SUB, 10)))  # and it goes on as before
-    await bus.acknowledge(SUB, [in_work.ack_id])
-    assert server.acknowledged(PROJECT, SUB) == [b"in work"]
-
-
-async def test_a_pull_in_time_keeps_what_waits_here(
-    server: PubSubServer, bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pulling, "IDLE_SECONDS", 0.1)
-    await abandoned_pull(server, bus)
-    waiting = asyncio.create_task(bus.pull(SUB, 10))
-    await asyncio.sleep(0.3)  # longer than it would have been given up
-    server.published(PROJECT, TOPIC, b"1")
-
-    assert bodies(await soon(waiting)) == [b"1"]
-    assert server.count("Pull") == 1
-
-
-async def test_who_waits_is_told_that_the_bus_was_left_and_it_can_be_entered_again(server: PubSubServer) -> None:
-    bus = await PubSubBus(PROJECT).__aenter__()
-    waiting = asyncio.create_task(bus.pull(SUB, 1))
-    await soon(server.arrived("Pull"))
-    await bus.__aexit__(None, None, None)
-
-    with pytest.raises(BusUnavailable):
-        await soon(waiting)
-    with pytest.raises(BusUnavailable):
-        await bus.pull(SUB, 1)
-    with pytest.raises(BusUnavailable):
-        await bus.acknowledge(SUB, ["delivery-1"])
-    await soon(server.idle("Pull"))
-    async with bus:
-        server.published(PROJECT, TOPIC, b"1")
-        assert bodies(await soon(bus.pull(SUB, 1))) == [b"1"]
-
-
-async def test_who_waits_for_room_is_told_that_the_bus_was_left(server: PubSubServer) -> None:
-    bus = await PubSubBus(PROJECT, max_outstanding=1).__aenter__()
-    server.published(PROJECT, TOPIC, b"1")
-    await soon(bus.pull(SUB, 1))
-    waiting = asyncio.create_task(bus.pull(SUB, 1))
-    await stays_waiting(waiting)
-    await bus.__aexit__(None, None, None)
-
-    with pytest.raises(BusUnavailable):
-        await soon(waiting)
 
 
 # ---------------------------------------------------------------------- failures

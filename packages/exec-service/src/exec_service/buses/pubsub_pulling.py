@@ -63,7 +63,7 @@ class Puller:
         self._idle: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._closed = False
-        #: The `time.monotonic()` of the last answer to a pull, one without messages included.
+        #: The `time.monotonic()` of the last pull that ended well, one without messages included.
         self.heard_at: float | None = None
 
     async def pull(self, max_messages: int) -> list[Message]:
@@ -145,7 +145,10 @@ class Puller:
         except BusError as error:
             match error.__cause__:
                 case api.DeadlineExceeded():
-                    return  # nothing was there: the time-out of a long poll is no failure
+                    # Nothing was there: the time-out of a long poll is no failure. On a dead connection, keepalive
+                    # would have ended it as unavailable.
+                    self.heard_at = time.monotonic()
+                    return
                 case api.NotFound():
                     self._delivery = None  # it may be made again, otherwise
             raise

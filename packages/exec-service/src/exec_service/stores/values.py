@@ -27,7 +27,7 @@ class Packer:
         *,
         decimal: Callable[[Decimal], Any],
         time: Callable[[datetime], Any],
-        key: Callable[[str], str] = lambda key: key,
+        key: Callable[[str], str] | None = None,
     ) -> None:
         self._decimal = decimal
         self._time = time
@@ -62,13 +62,22 @@ class Packer:
         if depth >= MAX_DEPTH:
             raise ValueError(f"{name} is nested more than {MAX_DEPTH} levels deep")
         if isinstance(value, Mapping):
-            return {
-                self._key(_checked_key(key, name)): self.pack(item, f"{name}.{key}", depth + 1)
-                for key, item in value.items()
-            }
+            return self._mapping(value, name, depth)
         if isinstance(value, list | tuple):
             return [self.pack(item, name, depth + 1) for item in value]
         raise ValueError(f"{name} is a {kind.__name__}, which a document cannot hold")
+
+    def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+        # Most of what is written are such fields: plain ones are not worth a call, nor the making of their full name.
+        packed = {}
+        for key, item in value.items():
+            if not (type(key) is str and key.isascii() and "\0" not in key):
+                key = _checked_key(key, name)
+            kind = type(item)
+            if not (item is None or kind is bool or (kind is str and item.isascii())):
+                item = self.pack(item, f"{name}.{key}", depth + 1)
+            packed[key if self._key is None else self._key(key)] = item
+        return packed
 
 
 class Carried:
@@ -93,6 +102,8 @@ def _text(value: str, name: str) -> str:
 
 
 def _bounded(value: Decimal, name: str) -> Decimal:
+    if len(str(value)) <= 34 and value.is_finite() and abs(value.adjusted()) < 6_000:
+        return value  # so short that it cannot be beyond anything
     try:
         # A context each time: it notes what it has seen, and threads must not share that.
         bounds = decimal.Context(prec=34, Emin=-6143, Emax=6144, clamp=1)
