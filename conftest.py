@@ -1,13 +1,15 @@
-"""For all tests: text that is no valid Unicode, which ours must survive, must not stop pytest-xdist either."""
+"""For all tests: the real servers (see ``tests/real_servers.py``), and text that pytest-xdist could not send on."""
 
 from __future__ import annotations
 
 import pytest
 
+pytest_plugins = ["real_servers"]
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Escape lone surrogates in what a test printed and logged: a worker could not send them on."""
+    """Escape lone surrogates, which ours must survive, in what a test printed: a worker could not send them."""
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
     ]

@@ -87,6 +87,13 @@ def packages(session: nox.Session, package: str) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill the service again and again, and count orders. Arguments after -- go to the script."""
+    """Kill the service, the database and the bus while orders flow, and count. Arguments after -- go to the script."""
     install_tools(session, "test")
     session.run("python", "tests/chaos.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure orders from publishing to confirmation, beside bare loops. Arguments after -- go to the script."""
+    install_tools(session, "test")
+    session.run("python", "benchmarks/pipeline.py", *session.posargs, env={"PYTHONPATH": "tests"})

@@ -1,4 +1,7 @@
-"""The service as users run it: a subprocess on a data directory, fed through the bus, ended by signals."""
+"""The service as users run it: a subprocess, fed through the bus, ended by signals.
+
+On the embedded components, in a data directory, or on the real ones: a MongoDB database and a Pub/Sub project.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from exec_service.buses import Outgoing
+from exec_service.buses import Bus, BusError, Outgoing
 from exec_service.buses.sqlite import SqliteBus
-from exec_service.stores import Document
+from exec_service.stores import Document, Not, Store
 from exec_service.stores.sqlite import SqliteStore
+from pydantic import SecretStr
 
 ORDERS_TOPIC, ORDERS_SUBSCRIPTION = "trading-orders", "trading-orders-sub"
 CONFIRMATIONS_TOPIC, CONFIRMATIONS_SUBSCRIPTION = "execution-confirmations", "execution-confirmations-sub"
@@ -30,12 +34,25 @@ class Failed(AssertionError):
     """A condition did not come true in time."""
 
 
+@dataclass(frozen=True)
+class Real:
+    """Real components: a database on a replica set, and a project on an emulator ("host:port")."""
+
+    mongodb_uri: str
+    database: str
+    emulator: str
+    project: str
+
+
 @dataclass
 class World:
-    """A data directory, a mock venue's book, and the service's settings on them."""
+    """A directory, a mock venue's book, and the service's settings on them; embedded, unless `real` is given."""
 
     directory: Path
     variables: dict[str, str] = field(default_factory=dict)
+    real: Real | None = None
+    #: The confirmations that `confirmations` has returned so far, by id.
+    _heard: set[str] = field(default_factory=set)
 
     @property
     def data(self) -> Path:
@@ -47,14 +64,31 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
+        ours = ("MOCK_BROKER_", "EXEC_", "MONGODB_", "PUBSUB_")
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("MOCK_BROKER_", "EXEC_"))},
+            **{key: value for key, value in os.environ.items() if not key.startswith(ours)},
             "EXEC_DATA_DIR": str(self.data),
             "LOG_DIR": str(self.directory / "logs"),
             "MOCK_BROKER_STATE_FILE": str(self.book_file),
             "PYTHONUNBUFFERED": "1",
+            **self._places(),
             **self.variables,
         }
+
+    def _places(self) -> dict[str, str]:
+        if self.real is None:
+            return {}
+        return {
+            "MONGODB_URI": self.real.mongodb_uri,
+            "MONGODB_DATABASE": self.real.database,
+            "PUBSUB_EMULATOR_HOST": self.real.emulator,
+            "PUBSUB_PROJECT_ID": self.real.project,
+        }
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """The options of the command line that say on which components it works."""
+        return ("--embedded",) if self.real is None else ()
 
     def start(self) -> Service:
         """Start the service; it is not ready yet."""
@@ -63,11 +97,14 @@ class World:
     def run(
         self, *arguments: str, check: bool = True, module: str = "exec_service"
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command line to its end."""
+        """Run a command line to its end. :raises Failed: it ended with an error."""
         command = [sys.executable, "-m", module, *arguments]
-        return subprocess.run(
-            command, cwd=self.directory, env=self.environment, check=check, text=True, capture_output=True, timeout=60
+        done = subprocess.run(
+            command, cwd=self.directory, env=self.environment, check=False, text=True, capture_output=True, timeout=60
         )
+        if check and done.returncode != 0:
+            raise Failed(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stdout}{done.stderr[-3000:]}")
+        return done
 
     def book(self) -> dict[str, list[dict[str, Any]]]:
         """The venue's truth."""
@@ -76,17 +113,34 @@ class World:
         )
         return found
 
-    def bus(self, consumer: str = "test") -> SqliteBus:
+    def bus(self, consumer: str = "test") -> Bus:
         """The bus, as a producer and a consumer of confirmations see it."""
+        if self.real is not None:
+            from exec_service.buses.pubsub import PubSubBus
+
+            if os.environ.get("PUBSUB_EMULATOR_HOST") != self.real.emulator:
+                raise RuntimeError(f"PUBSUB_EMULATOR_HOST must be {self.real.emulator} in this process too")
+            return PubSubBus(self.real.project)
         subscriptions = {
             ORDERS_SUBSCRIPTION: ORDERS_TOPIC,
             CONFIRMATIONS_SUBSCRIPTION: CONFIRMATIONS_TOPIC,
         }
         return SqliteBus(self.data, consumer=f"{consumer}-{os.getpid()}", subscriptions=subscriptions)
 
-    def store(self) -> SqliteStore:
+    def store(self) -> Store:
         """The store, to look into."""
+        if self.real is not None:
+            from exec_service.stores.mongo import MongoStore
+
+            return MongoStore(SecretStr(self.real.mongodb_uri), self.real.database, prepare=False)
         return SqliteStore(self.data)
+
+    async def set_up(self) -> None:
+        """Make topics and subscriptions: what is confirmed from now on can be read."""
+        if self.real is None:
+            async with self.bus():
+                return
+        await asyncio.to_thread(self.run, "setup")
 
     async def publish(self, *messages: Mapping[str, Any] | bytes) -> None:
         """Publish orders, as the producer does."""
@@ -100,47 +154,95 @@ class World:
 
     async def confirmations(self) -> list[dict[str, Any]]:
         """Every confirmation that was published and not read yet, in order."""
+        delivered = await self.load("outbox", {"channel": "confirmations", "delivered_at": Not(None)})
+        expected = {row["attributes"]["confirmation_id"] for row in delivered}
         found: list[dict[str, Any]] = []
         async with self.bus("consumer") as bus:
             while True:
+                missing = expected - self._heard
                 try:
-                    async with asyncio.timeout(0.5):
+                    # What must come is waited for; what comes besides (a repetition, a surprise) does so soon.
+                    async with asyncio.timeout(30 if missing else 0.5):
                         messages = await bus.pull(CONFIRMATIONS_SUBSCRIPTION, 1000)
                 except TimeoutError:
+                    if missing:
+                        raise Failed(f"{len(missing)} confirmations never came, such as {min(missing)}") from None
                     return found
                 found += [json.loads(message.data) for message in messages]
+                self._heard |= {message.attributes["confirmation_id"] for message in messages}
                 await bus.acknowledge(CONFIRMATIONS_SUBSCRIPTION, [message.ack_id for message in messages])
 
     async def settled(self, expected: int, *, seconds: float = 60) -> list[Document]:
         """Wait until `expected` orders are known, all have ended and all is delivered; the orders."""
 
-        async def all_ended() -> list[Document] | None:
-            orders = await self.load("orders")
-            if len(orders) < expected or any(order["status"] not in FINAL for order in orders):
-                return None
-            return None if await self.load("outbox", {"delivered_at": None}) else orders
+        seen = "nothing"
 
-        def state() -> str:
-            return f"{expected} orders expected; see {self.directory}"
+        async with self.store() as store:
 
-        return await until(all_ended, seconds=seconds, what=state)
+            async def all_ended() -> list[Document] | None:
+                nonlocal seen
+                unfinished = await store.load("orders", {"status": Not(list(FINAL))}, limit=1)
+                undelivered = await store.load("outbox", {"delivered_at": None}, limit=1)
+                if unfinished or undelivered:
+                    seen = f"not ended: {unfinished}, not delivered: {undelivered}"
+                    return None
+                orders = await store.load("orders")
+                seen = f"{len(orders)} orders, all ended"
+                return orders if len(orders) >= expected else None
+
+            return await until(
+                all_ended,
+                seconds=seconds,
+                what=lambda: f"{expected} orders have ended, and all is delivered; {seen}; see {self.directory}",
+            )
+
+
+class Listener:
+    """A consumer that reads confirmations as they come, through every outage of the bus: see `heard`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._task: asyncio.Task[None] | None = None
+        self.heard: list[dict[str, Any]] = []
+
+    async def __aenter__(self) -> Listener:
+        self._task = asyncio.create_task(self._listen(), name="listener")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._world.bus("listener") as bus:
+                    while True:
+                        messages = await bus.pull(CONFIRMATIONS_SUBSCRIPTION, 1000)
+                        self.heard += [json.loads(message.data) for message in messages]
+                        await bus.acknowledge(CONFIRMATIONS_SUBSCRIPTION, [message.ack_id for message in messages])
+            except BusError:
+                await asyncio.sleep(0.1)  # it is away, or forgot the subscription and is not set up again yet
 
 
 class Service:
-    """A running `exec-service run --embedded --use-mock-broker`."""
+    """A running `exec-service run --use-mock-broker`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._output = world.directory / f"console-{time.time_ns()}.txt"
-        self._file = self._output.open("wb")
         world.directory.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "exec_service", "run", "--embedded", "--use-mock-broker"],
-            cwd=world.directory,
-            env=world.environment,
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-        )
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "exec_service", "run", *world.where, "--use-mock-broker"],
+                cwd=world.directory,
+                env=world.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def __enter__(self) -> Service:
         return self
@@ -148,7 +250,6 @@ class Service:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.kill()
-        self._file.close()
 
     @property
     def console(self) -> str:

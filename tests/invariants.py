@@ -1,13 +1,17 @@
-"""What must be true whatever happened: the venue's book, our journal, positions and confirmations tell one story.
+"""What must be true whatever happened: the venue's book, our journal, positions, confirmations and `signal_store`
+tell one story.
 
 Recomputed from the raw documents with fractions, by other code than the service's.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +19,8 @@ from exec_service.stores import Document
 from harness import World
 
 Row = Mapping[str, Any]
+#: From when until when.
+Period = tuple[datetime, datetime]
 
 
 @dataclass
@@ -23,32 +29,45 @@ class Findings:
 
     orders: int
     at_broker: int
-    not_placed: int
+    not_placed: Sequence[str]
     fills: int
     by_status: Mapping[str, int]
+    lost: Sequence[str]
     wrong: Sequence[str]
 
 
-async def check(world: World, sent: Iterable[str], confirmations: Sequence[Row]) -> Findings:
-    """Hold everything against everything; `sent` are the signal ids of the good orders that were published."""
-    book = world.book()
-    orders = await world.load("orders")
-    fills = await world.load("fills")
-    positions = await world.load("positions")
-    documents = await world.load("execution_confirmations")
-    dead = await world.load("dead_letters")
+async def check(
+    world: World, sent: Iterable[str], confirmations: Sequence[Row], *, bus_lost: Period | None = None
+) -> Findings:
+    """Hold everything against everything; `sent` are the signal ids of the good orders that were published.
+
+    `bus_lost`: what was delivered to the bus then may have been lost with it; that, and no more, need not be heard.
+    """
+    book = await asyncio.to_thread(world.book)
+    async with world.store() as store:
+        orders = await store.load("orders")
+        fills = await store.load("fills")
+        positions = await store.load("positions")
+        documents = await store.load("execution_confirmations")
+        signals = await store.load("signal_store")
+        outbox = await store.load("outbox", {"channel": "confirmations"})
+        dead = await store.load("dead_letters")
     wrong: list[str] = []
     wrong += _each_once(set(sent), orders, book["orders"])
     wrong += _fills_agree(orders, fills, book["fills"])
     wrong += _positions_agree(fills, orders, positions)
-    wrong += _confirmations_agree(orders, documents, confirmations)
+    lost, strange = _published(outbox, confirmations, bus_lost)
+    wrong += strange
+    wrong += _confirmations_agree(orders, documents, confirmations, lost)
+    wrong += _signals_agree(orders, signals)
     wrong += [f"dead letter: {letter['reason']}" for letter in dead]
     return Findings(
         orders=len(orders),
         at_broker=len(book["orders"]),
-        not_placed=sum(order["reason_code"] == "NOT_PLACED" for order in orders),
+        not_placed=sorted(order["signal_id"] for order in orders if order["reason_code"] == "NOT_PLACED"),
         fills=len(fills),
         by_status=Counter(order["status"] for order in orders),
+        lost=sorted(message["confirmation_id"] for message in lost),
         wrong=wrong,
     )
 
@@ -116,8 +135,12 @@ def _positions_agree(fills: Sequence[Row], orders: Sequence[Row], positions: Seq
     quantity: dict[tuple[Any, ...], Fraction] = defaultdict(Fraction)
     cash: dict[tuple[Any, ...], Fraction] = defaultdict(Fraction)
     commission: dict[tuple[Any, ...], Fraction] = defaultdict(Fraction)
+    wrong: list[str] = []
     for fill in fills:
-        order = by_order[fill["client_order_id"]]
+        order = by_order.get(fill["client_order_id"])
+        if order is None:
+            wrong.append(f"execution {fill['_id']}: of no order of ours")
+            continue
         key = (order["strategy_name"], order["account_id"], order["symbol"])
         signed = Fraction(fill["quantity"]) * (1 if fill["side"] == "BUY" else -1)
         quantity[key] += signed
@@ -129,7 +152,6 @@ def _positions_agree(fills: Sequence[Row], orders: Sequence[Row], positions: Seq
     flow: dict[tuple[Any, ...], Fraction] = defaultdict(Fraction)
     paid: dict[tuple[Any, ...], Fraction] = defaultdict(Fraction)
     still_open: Counter[tuple[Any, ...]] = Counter()
-    wrong: list[str] = []
     for position in positions:
         key = (position["strategy_name"], position["account_id"], position["symbol"])
         exact = position["exact"]
@@ -152,16 +174,74 @@ def _positions_agree(fills: Sequence[Row], orders: Sequence[Row], positions: Seq
     return wrong
 
 
-def _confirmations_agree(orders: Sequence[Row], documents: Sequence[Row], confirmations: Sequence[Row]) -> list[str]:
+def _published(
+    outbox: Sequence[Row], confirmations: Sequence[Row], bus_lost: Period | None
+) -> tuple[list[Row], list[str]]:
+    """What was promised was heard, as promised, and nothing else; what the bus lost comes apart."""
+    promised = {row["attributes"]["confirmation_id"]: row for row in outbox}
+    heard: dict[str, Row] = {}
+    lost: list[Row] = []
+    wrong: list[str] = []
+    for message in confirmations:
+        if heard.setdefault(message["confirmation_id"], message) != message:
+            wrong.append(f"confirmation {message['confirmation_id']}: came twice, and differed")
+    for name in set(heard) - set(promised):
+        wrong.append(f"confirmation {name}: published without a row in the outbox")
+    for name, row in promised.items():
+        said = json.loads(row["data"])
+        if name in heard:
+            if heard[name] != said:
+                wrong.append(f"confirmation {name}: heard {heard[name]}, promised {said}")
+        elif row["delivered_at"] is None:
+            wrong.append(f"confirmation {name}: not delivered")
+        elif bus_lost is not None and bus_lost[0] <= row["delivered_at"] <= bus_lost[1]:
+            lost.append(said)
+        else:
+            wrong.append(f"confirmation {name}: delivered at {row['delivered_at']}, never heard")
+    return lost, wrong
+
+
+def _signals_agree(orders: Sequence[Row], signals: Sequence[Row]) -> list[str]:
+    """`signal_store` has one document per signal (all of one order here), and it shows how the order stands."""
+    wrong: list[str] = []
+    found: dict[str, list[Row]] = defaultdict(list)
+    for signal in signals:
+        found[signal["signal_id"]].append(signal)
+    wrong += [f"{name}: a signal without an order" for name in set(found) - {order["signal_id"] for order in orders}]
+    for order in orders:
+        documents = found[order["signal_id"]]
+        if len(documents) != 1:
+            wrong.append(f"{order['signal_id']}: {len(documents)} documents in signal_store")
+            continue
+        (signal,) = documents
+        if signal["execution_status"] != order["status"]:
+            wrong.append(
+                f"{order['signal_id']}: {order['status']} in the order, {signal['execution_status']} in signal_store"
+            )
+        for field in ("filled_quantity", "avg_fill_price", "filled_at", "order_id", "reason_code", "reason"):
+            if not _same(order[field], signal[field]):
+                wrong.append(
+                    f"{order['signal_id']}: {field} is {order[field]} in the order, {signal[field]} in signal_store"
+                )
+    return wrong
+
+
+def _confirmations_agree(
+    orders: Sequence[Row], documents: Sequence[Row], confirmations: Sequence[Row], lost: Sequence[Row]
+) -> list[str]:
     """The last confirmation of each order, by revision, is the order's state, and so is its document."""
     wrong: list[str] = []
     latest: dict[str, Row] = {}
     arrived: dict[str, int] = {}
+    repeated = Counter(message["confirmation_id"] for message in confirmations)
     for message in confirmations:
         key = message["client_order_id"]
-        if message["revision"] < arrived.get(key, 0) and message["revision"] not in _seen(confirmations, key):
+        # At least once is the promise, so that a repetition may come late.
+        if message["revision"] < arrived.get(key, 0) and repeated[message["confirmation_id"]] < 2:
             wrong.append(f"{message['signal_id']}: revision {message['revision']} came after {arrived[key]}")
         arrived[key] = max(arrived.get(key, 0), message["revision"])
+    for message in (*confirmations, *lost):
+        key = message["client_order_id"]
         if key not in latest or message["revision"] >= latest[key]["revision"]:
             latest[key] = message
     stored = {document["client_order_id"]: document for document in documents}
@@ -175,16 +255,13 @@ def _confirmations_agree(orders: Sequence[Row], documents: Sequence[Row], confir
                 mine, theirs = order[field], other[field]
                 if field == "order_id" and theirs is None and order["status"] == "REJECTED":
                     continue  # learnt after the refusal was confirmed; an id alone publishes nothing
-                same = mine == theirs or (mine is not None and theirs is not None and _close(mine, theirs))
-                if not same:
+                if not _same(mine, theirs):
                     wrong.append(f"{order['signal_id']}: {field} is {mine} in the order, {theirs} in the {name}")
     return wrong
 
 
-def _seen(confirmations: Sequence[Row], key: str) -> set[int]:
-    """Revisions that came more than once: at least once is the promise, so a repetition may come late."""
-    counts = Counter(message["revision"] for message in confirmations if message["client_order_id"] == key)
-    return {revision for revision, count in counts.items() if count > 1}
+def _same(mine: object, theirs: object) -> bool:
+    return mine == theirs or (mine is not None and theirs is not None and _close(mine, theirs))
 
 
 def _close(mine: object, theirs: object) -> bool:

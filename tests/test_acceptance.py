@@ -1,4 +1,7 @@
-"""The service as users run it: a subprocess, messages in, documents, logs and confirmations out, ended by signals."""
+"""The service as users run it: a subprocess, messages in, documents, logs and confirmations out, ended by signals.
+
+Each test twice: on the embedded components, and on a real MongoDB and the Pub/Sub emulator.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,18 @@ import pytest
 from harness import World, order, until
 from invariants import check
 
+#: Several processes each, which start slowly where all the tests run at once.
+pytestmark = pytest.mark.timeout(180)
+
 ACCOUNTS = {"acc_abc123": {"name": "IBKR Main Account", "broker": "mock"}, "acc_1": {"broker": "mock"}}
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path, {"ACCOUNTS": json.dumps(ACCOUNTS)})
+@pytest.fixture(params=["embedded", "real"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    real = request.getfixturevalue("real") if request.param == "real" else None
+    made = World(tmp_path, {"ACCOUNTS": json.dumps(ACCOUNTS)}, real)
+    await made.set_up()
+    return made
 
 
 async def test_the_order_of_the_specification_goes_its_whole_way(world: World) -> None:
@@ -34,8 +43,6 @@ async def test_the_order_of_the_specification_goes_its_whole_way(world: World) -
         "take_profit": 240.00,
     }
     world.variables["MOCK_BROKER_PRICES"] = '{"SPY": 235.15}'
-    async with world.bus():
-        pass  # the subscription to the confirmations
     with world.start() as service:
         await service.ready()
         await world.publish(message)
@@ -86,11 +93,11 @@ async def test_the_order_of_the_specification_goes_its_whole_way(world: World) -
     assert "[MOCK] ✅ Order Filled | Signal: sig_1732450800_5678" in service.console
 
 
-async def test_kill_minus_nine_twice_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+async def test_kill_minus_nine_twice_under_load_loses_and_doubles_nothing(world: World) -> None:
     """P1, P3, P5: a short run of `nox -s chaos`."""
-    accounts = {name: {"broker": "mock"} for name in chaos.ACCOUNTS}
-    variables = {"ACCOUNTS": json.dumps(accounts), "UNKNOWN_SETTLE_SECONDS": "0.5", "MOCK_BROKER_PARTIAL_FILLS": "2"}
-    found, wrong = await chaos.run(World(tmp_path, variables), 120, 2, random.Random(5))
+    accounts = json.dumps({name: {"broker": "mock"} for name in chaos.ACCOUNTS})
+    world.variables = {"ACCOUNTS": accounts, "UNKNOWN_SETTLE_SECONDS": "0.5", "MOCK_BROKER_PARTIAL_FILLS": "2"}
+    found, wrong = await chaos.run(world, 120, 2, random.Random(5))
     assert wrong == []
     assert found.orders == 120
 
@@ -133,8 +140,6 @@ async def test_two_alive_under_one_worker_id_the_second_refuses_to_start(world: 
 
 async def test_another_worker_stands_by_and_takes_over_when_the_first_is_killed(world: World) -> None:
     world.variables["WORKER_LEASE_SECONDS"] = "3"
-    async with world.bus():
-        pass
     with world.start() as first, world.start() as second:
         await first.ready()
         await second.ready()
@@ -152,8 +157,6 @@ async def test_another_worker_stands_by_and_takes_over_when_the_first_is_killed(
 async def test_a_worker_paused_beyond_its_lease_is_fenced_and_starts_over(world: World) -> None:
     """P1: it comes back to accounts that another worker owns, and to sends that it must not make."""
     world.variables |= {"WORKER_LEASE_SECONDS": "2", "ACCOUNTS": json.dumps({"acc_1": {"broker": "mock"}})}
-    async with world.bus():
-        pass
     with world.start() as first:
         await first.ready()
         await world.publish(*(order(f"a_{n}", symbol=f"S{n}") for n in range(5)))

@@ -1,0 +1,113 @@
+"""Who sends the orders: in bursts, through outages of the bus, and once more what a bus has forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from exec_service.buses import BusError, Outgoing
+from harness import ORDERS_TOPIC, World, encode, until
+
+
+class Producer:
+    """Publishes `load`, as far as `allow` lets it, in bursts of uneven size.
+
+    A publish without an answer is repeated, as every producer does: repetitions are harmless.
+    """
+
+    def __init__(self, world: World, load: Sequence[Mapping[str, Any]], dice: random.Random) -> None:
+        self._world = world
+        self.load = load
+        self._dice = dice
+        #: How many of them it has published.
+        self.published = 0
+        self._allowed = 0
+        self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        #: When the last order was published, or published again (`time.monotonic()`).
+        self.done_at = 0.0
+
+    async def __aenter__(self) -> Producer:
+        self._task = asyncio.create_task(self._run(), name="producer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def allow(self, count: int) -> None:
+        """Let it publish the first `count` orders, in its own time."""
+        self._allowed = count
+        self._changed.set()
+
+    async def finished(self) -> None:
+        """Wait until all that it may publish is published."""
+        if self._task is None:
+            raise RuntimeError("the producer was not entered")
+        await asyncio.wait([self._task])
+        self._task.result()
+
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """No burst is under way in here."""
+        async with self._turn:
+            yield
+
+    async def all_known(self, seconds: float) -> int:
+        """Wait until the journal knows all that was published, without publishing any again; how many.
+
+        To be called while `paused`.
+        """
+        names = {message["signal_id"] for message in self.load[: self.published]}
+
+        async with self._world.store() as store:
+
+            async def known() -> bool:
+                return names <= {document["signal_id"] for document in await store.load("orders")}
+
+            await until(known, seconds=seconds, what=f"all of the {len(names)} published orders are in the journal")
+        return len(names)
+
+    async def publish_lost(self, since: int) -> int:
+        """Publish again what was published after the first `since`, and the journal does not know; how many.
+
+        To be called while `paused`.
+        """
+        known = {document["signal_id"] for document in await self._world.load("orders")}
+        lost = [message for message in self.load[since : self.published] if message["signal_id"] not in known]
+        await self._publish(lost)
+        return len(lost)
+
+    async def burst(self) -> None:
+        """Publish the next few. To be called while `paused`."""
+        size = min(self._allowed - self.published, self._dice.randint(1, 40))
+        await self._publish(self.load[self.published : self.published + size])
+        self.published += size
+
+    async def _run(self) -> None:
+        while self.published < len(self.load):
+            self._changed.clear()
+            if self.published == self._allowed:
+                await self._changed.wait()
+                continue
+            async with self._turn:
+                await self.burst()
+            await asyncio.sleep(self._dice.uniform(0.1, 0.5))
+
+    async def _publish(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        for begin in range(0, len(messages), 100):
+            outgoing = [Outgoing(encode(message)) for message in messages[begin : begin + 100]]
+            while True:
+                try:
+                    async with self._world.bus("producer") as bus:
+                        await bus.publish(ORDERS_TOPIC, outgoing)
+                    break
+                except BusError:
+                    await asyncio.sleep(0.1)  # it is away, or not set up again yet
+        self.done_at = time.monotonic()
