@@ -27,17 +27,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from emulator import Emulator, ask
 from exec_service.stores import Document, Not
-from harness import ORDERS_SUBSCRIPTION, ORDERS_TOPIC, Listener, Real, Service, World, order, until
+from harness import ORDERS_SUBSCRIPTION, ORDERS_TOPIC, Listener, Real, Service, World, until
 from invariants import Findings, Period, check
 from keeper import ProcessId
 from mongod import Mongod
-from producer import Producer
+from producer import ACCOUNTS, Producer, messages
 
-ACCOUNTS = ("acc_1", "acc_2", "acc_3")
 SLOTS = 16
 LEASE_SECONDS = 5.0
 SETTLED_WITHIN_SECONDS = LEASE_SECONDS + 60.0
@@ -46,28 +44,6 @@ PAUSE_SECONDS = 20.0
 #: How far the listener may be behind when the bus dies: what was published before should have been heard.
 LISTENER_LAGS = timedelta(seconds=10)
 DATABASE, PROJECT = "chaos", "chaos"
-
-
-def messages(count: int, dice: random.Random) -> list[dict[str, Any]]:
-    """A mixed load: market and limit orders, entries and exits, four dozen instruments, three accounts."""
-    made = []
-    for number in range(count):
-        kind = dice.choice(("MARKET", "MARKET", "LIMIT", "IOC"))
-        fields: dict[str, Any] = {
-            "account_id": dice.choice(ACCOUNTS),
-            "symbol": f"SYM{dice.randrange(16)}",
-            "strategy_name": dice.choice(("Trend", "Carry")),
-            "side": dice.choice(("BUY", "SELL")),
-            "quantity": dice.randint(1, 500),
-            "price": round(dice.uniform(10, 400), 2),
-        }
-        if kind == "LIMIT":
-            better = 1.01 if fields["side"] == "BUY" else 0.99
-            fields |= {"order_type": "LIMIT", "limit_price": round(fields["price"] * better, 2)}
-        if kind == "IOC":
-            fields["time_in_force"] = "IOC"
-        made.append(order(f"chaos_{number:05d}", **fields))
-    return made
 
 
 @dataclass

@@ -10,7 +10,31 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from exec_service.buses import BusError, Outgoing
-from harness import ORDERS_TOPIC, World, encode, until
+from harness import ORDERS_TOPIC, World, encode, order, until
+
+ACCOUNTS = ("acc_1", "acc_2", "acc_3")
+
+
+def messages(count: int, dice: random.Random) -> list[dict[str, Any]]:
+    """A mixed load: market and limit orders, entries and exits, four dozen instruments, three accounts."""
+    made = []
+    for number in range(count):
+        kind = dice.choice(("MARKET", "MARKET", "LIMIT", "IOC"))
+        fields: dict[str, Any] = {
+            "account_id": dice.choice(ACCOUNTS),
+            "symbol": f"SYM{dice.randrange(16)}",
+            "strategy_name": dice.choice(("Trend", "Carry")),
+            "side": dice.choice(("BUY", "SELL")),
+            "quantity": dice.randint(1, 500),
+            "price": round(dice.uniform(10, 400), 2),
+        }
+        if kind == "LIMIT":
+            better = 1.01 if fields["side"] == "BUY" else 0.99
+            fields |= {"order_type": "LIMIT", "limit_price": round(fields["price"] * better, 2)}
+        if kind == "IOC":
+            fields["time_in_force"] = "IOC"
+        made.append(order(f"chaos_{number:05d}", **fields))
+    return made
 
 
 class Producer:

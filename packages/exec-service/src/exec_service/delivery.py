@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_SECONDS = 30.0
 #: Fewer than the connections that a store keeps open.
 SIGNALS_AT_ONCE = 6
+#: Other services wait for what bus and store are told: these are tried again sooner than people.
+OURS_LONGEST_WAIT_SECONDS = 5.0
 MAX_SIGNAL_ROWS = 200
 
 
@@ -41,7 +43,7 @@ def confirmations(bus: Bus, topic: str) -> Channel:
             order_log.info(texts.published(), row["signal_id"])
         return len(batch)
 
-    return Channel(CONFIRMATION_CHANNEL, deliver)
+    return Channel(CONFIRMATION_CHANNEL, deliver, longest_wait_seconds=OURS_LONGEST_WAIT_SECONDS)
 
 
 def signals(store: Store) -> Channel:
@@ -72,7 +74,7 @@ def signals(store: Store) -> Channel:
             raise errors.exceptions[0] from errors  # the store is away: one reason is as good as all
         return len(batch)
 
-    return Channel(SIGNAL_CHANNEL, deliver)
+    return Channel(SIGNAL_CHANNEL, deliver, longest_wait_seconds=OURS_LONGEST_WAIT_SECONDS)
 
 
 async def _tell_signal(store: Store, row: Row) -> None:

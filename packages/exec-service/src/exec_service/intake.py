@@ -117,7 +117,7 @@ class Intake:
 
     async def run(self) -> None:
         """Take messages in until cancelled; what is being made durable then is still acknowledged."""
-        waits = exponential(0.2, 10.0)
+        waits = exponential(0.2, 5.0)
         while True:
             if self._backlog() >= MAX_BACKLOG:
                 self._watch.enter(Stage.HELD_BACK)
@@ -130,7 +130,7 @@ class Intake:
                 self._taking = asyncio.ensure_future(self._take_all(messages))
                 await asyncio.shield(self._taking)
                 self._watch.worked()
-                waits = exponential(0.2, 10.0)
+                waits = exponential(0.2, 5.0)
             except (BusError, StoreUnavailable) as error:
                 # Not acknowledged, so the bus delivers it again; what was stored is recognised.
                 self._watch.failed(error)

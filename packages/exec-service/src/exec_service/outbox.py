@@ -44,8 +44,15 @@ class Channel:
     What is delivered is marked while the next is being delivered, as much at once as one commit finds.
     """
 
-    def __init__(self, name: str, deliver: Callable[[Sequence[Row]], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        deliver: Callable[[Sequence[Row]], Awaitable[int]],
+        *,
+        longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
+    ) -> None:
         self.name = name
+        self._longest_wait = longest_wait_seconds
         self._deliver = deliver
         self._rows: deque[Row] = deque()
         self._delivered: list[Row] = []
@@ -76,7 +83,7 @@ class Channel:
             group.create_task(self._mark_all(mark), name=f"outbox {self.name} marks")
 
     async def _deliver_all(self) -> None:
-        waits = exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+        waits = exponential(FIRST_WAIT_SECONDS, self._longest_wait)
         failures = pauses = 0
         while True:
             await self._arrived.wait()
@@ -106,7 +113,7 @@ class Channel:
                     continue
                 if failures:
                     logger.warning("Delivery to %s works again, after %d failures", self.name, failures)
-                    failures, waits = 0, exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+                    failures, waits = 0, exponential(FIRST_WAIT_SECONDS, self._longest_wait)
                 pauses = 0
                 self._delivered += [self._rows.popleft() for _ in range(done)]
                 self._done.set()
