@@ -173,6 +173,38 @@ async def test_a_message_is_acknowledged_only_once_it_is_durable(rig: Rig, monke
     assert steps[:2] == ["durable sig_1", "acknowledged"]
 
 
+async def test_a_store_that_refuses_for_a_while_says_nothing_of_the_message(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: a good order must not become a dead letter because a database is being moved."""
+    from exec_service.stores import StoreError
+    from exec_service.stores.sqlite import SqliteStore
+
+    insert, refusals = SqliteStore.insert, 3
+
+    async def refusing(self: Any, collection: str, documents: Any) -> Any:
+        nonlocal refusals
+        if documents and refusals:
+            refusals -= 1
+            raise StoreError("user writes are blocked")
+        return await insert(self, collection, documents)
+
+    monkeypatch.setattr(SqliteStore, "insert", refusing)
+    monkeypatch.setattr("exec_service.buses.sqlite.SqliteBus.__init__.__kwdefaults__", _soon_again())
+    async with rig.service():
+        await rig.publish(order("sig_1"))
+        await rig.reaches("sig_1", "FILLED", seconds=30)
+    assert refusals == 0
+    assert await rig.load("dead_letters") == []
+
+
+def _soon_again() -> dict[str, Any]:
+    """What was pulled and not acknowledged comes again soon."""
+    from exec_service.buses.sqlite import SqliteBus
+
+    return {**(SqliteBus.__init__.__kwdefaults__ or {}), "ack_deadline_seconds": 0.5}
+
+
 async def test_a_message_that_makes_us_stumble_is_kept_and_stops_nobody(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

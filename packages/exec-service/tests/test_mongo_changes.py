@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import driver_sockets
 import pytest
 from exec_service.stores import FILLS, ORDERS, OUTBOX, SIGNALS, StoreUnavailable, Write
 from exec_service.stores import mongo_changes as module
@@ -20,6 +21,12 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from real_servers import MongoDatabase
 from store_samples import MOMENT_SECONDS, PATIENCE_SECONDS, new, order
+
+
+@pytest.fixture(autouse=True)
+def _driver_sockets() -> Iterator[None]:
+    yield
+    driver_sockets.let_go()
 
 
 @pytest.fixture
@@ -160,6 +167,26 @@ async def test_a_lost_connection_is_a_change_and_misses_nothing(
         await drained(store)
         database[ORDERS].insert_one({"_id": "B"})
         assert await store.wait_for_change(PATIENCE_SECONDS)
+
+
+async def test_what_was_missed_between_two_streams_counts_as_a_change(
+    store: MongoStore, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await drained(store)
+    stream, reader = store._changes._stream, store._changes._reader
+    assert stream is not None
+    assert reader is not None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await reader
+
+    async def broken() -> None:
+        raise OperationFailure("the history is lost", 286)
+
+    monkeypatch.setattr(stream, "try_next", broken)
+    await asyncio.to_thread(database[ORDERS].insert_one, {"_id": "A"})
+
+    assert await store.wait_for_change(PATIENCE_SECONDS)
+    await drained(store)
 
 
 async def test_a_step_down_is_survived(own_mongod: Mongod) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import driver_sockets
 import pytest
 from exec_service.checks import Check, Outcome
 from exec_service.stores import ORDERS, POSITIONS
@@ -19,6 +20,12 @@ from real_servers import MongoDatabase
 from server import free_port
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _driver_sockets() -> Iterator[None]:
+    yield
+    driver_sockets.let_go()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
+import driver_sockets
 import pytest
 from bson.binary import Binary, UuidRepresentation
 from bson.codec_options import CodecOptions
@@ -32,6 +33,12 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from real_servers import MongoDatabase
 from store_samples import PATIENCE_SECONDS, new, only, order, position
+
+
+@pytest.fixture(autouse=True)
+def _driver_sockets() -> Iterator[None]:
+    yield
+    driver_sockets.let_go()
 
 
 @pytest.fixture
@@ -256,6 +263,27 @@ async def test_a_workers_commit_whose_answer_is_lost_took_place_once(
         assert len(await store.load(FILLS)) == number
     with pytest.raises(RevisionConflict):
         await store.commit(writes, lease=lease)
+
+
+@pytest.mark.parametrize("what", ["lose_questions", "lose_answers"])
+async def test_where_repeating_does_not_help_the_workers_row_tells_the_outcome(
+    mongodb: MongoDatabase, proxy: Proxy, what: str
+) -> None:
+    """The driver repeats commitTransaction for as long as it may; here that never gets an answer."""
+    async with MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=1) as store:
+        lease = await store.take_lease("w", 30)
+        await store.commit([new(ORDERS, order("A"))], lease=lease)
+        for number in range(1, 3):
+            proxy.until = "findAndModify"
+            setattr(proxy, what, 1_000_000)
+            writes = [Write(ORDERS, "A", number, order("A", number + 1)), new(FILLS, {"_id": f"{number}"})]
+
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await store.commit(writes, lease=lease)
+
+            assert proxy.seen["findAndModify"] >= number
+            assert (await only(store, ORDERS, "A"))["revision"] == number + 1
+            assert len(await store.load(FILLS)) == number
 
 
 @pytest.mark.parametrize("what", ["lose_questions", "lose_answers"])

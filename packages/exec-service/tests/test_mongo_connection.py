@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import driver_sockets
 import pytest
 from exec_service.stores import ORDERS, StoreError, StoreNotPrepared, StoreUnavailable
 from exec_service.stores.mongo import MongoStore
@@ -21,10 +22,16 @@ from keeper import ProcessId
 from mongod import Mongod
 from pydantic import SecretStr
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
+from pymongo.errors import ConfigurationError, OperationFailure
 from real_servers import MongoDatabase
 from server import CannotBeHad, free_port
 from store_samples import PATIENCE_SECONDS, new, order
+
+
+@pytest.fixture(autouse=True)
+def _driver_sockets() -> Iterator[None]:
+    yield
+    driver_sockets.let_go()
 
 
 class Standalone(Mongod):
@@ -317,6 +324,19 @@ async def test_a_uri_that_cannot_be_used_is_explained_and_never_told(uri: str) -
         assert check.outcome == "FAILED"
         assert check.fix
         assert "hunter2" not in f"{check}"
+
+
+async def test_what_the_driver_says_of_a_uri_is_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Today its texts hold no password; nothing promises that they never will."""
+
+    def refuse(uri: str, **_: Any) -> None:
+        raise ConfigurationError(f"cannot make anything of {uri}")
+
+    monkeypatch.setattr("exec_service.stores.mongo_connection.AsyncMongoClient", refuse)
+    error = await refused("mongodb://user:hunter2secret@host/")
+
+    assert "MONGODB_URI cannot be used" in str(error)
+    assert "hunter2" not in everything_told(error)
 
 
 async def test_a_database_name_that_cannot_be_one_is_named(mongodb_uri: str) -> None:

@@ -230,6 +230,16 @@ async def test_a_worker_that_lives_is_not_disturbed_by_others_that_start(
         assert not (await worker(store, "w")).is_gone
 
 
+async def test_the_transaction_of_a_worker_that_lives_is_left_alone(mongodb: MongoDatabase, store: MongoStore) -> None:
+    await store.insert(ORDERS, [order("A")])
+    with child(mongodb, "hang in a transaction"):
+        await store.take_lease("another", 30)
+
+        async with MongoStore(SecretStr(mongodb.uri), mongodb.database, timeout_seconds=0.5) as impatient:
+            with pytest.raises(StoreUnavailable):
+                await impatient.commit([Write(ORDERS, "A", 1, order("A", 2))])
+
+
 async def test_leaving_the_store_frees_its_workers(mongodb: MongoDatabase) -> None:
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
         await store.take_lease("w", 30)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exec_core.clock import utc_now
 from exec_service import delivery
-from exec_service.outbox import QUICK_TRIES, Channel, Row
-from exec_service.stores import SIGNALS, Document, StoreError, StoreUnavailable
+from exec_service.ledger import Ledger
+from exec_service.outbox import QUICK_TRIES, Channel, Outbox, Row
+from exec_service.stores import OUTBOX, SIGNALS, Document, StoreError, StoreUnavailable
 from exec_service.stores.sqlite import SqliteStore
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -130,10 +132,12 @@ async def no_mark(_rows: Sequence[Row]) -> None:
     """They are delivered; that is enough here."""
 
 
-async def test_of_several_updates_of_one_order_the_newest_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backwards", [False, True], ids=["in order", "by a clock that was set back"])
+async def test_of_several_updates_of_one_order_the_newest_is_told(tmp_path: Path, backwards: bool) -> None:
     async with WatchedStore(tmp_path) as store:
         channel = delivery.signals(store)
-        for revision, status in ((2, "SUBMITTED"), (3, "PARTIALLY_FILLED"), (4, "FILLED")):
+        updates = [(2, "SUBMITTED"), (3, "PARTIALLY_FILLED"), (4, "FILLED")]
+        for revision, status in reversed(updates) if backwards else updates:
             channel.add(signal_row("sig_1", revision, status))
             channel.add(signal_row("sig_2", revision, status))
         async with running(channel, no_mark):
@@ -170,3 +174,66 @@ async def test_a_store_that_is_away_loses_no_signal(tmp_path: Path) -> None:
             store.refuses.clear()
             await until(lambda: not channel.waiting)
         assert sorted(store.told) == [("sig_1", 2), ("sig_2", 2)]
+
+
+async def test_who_may_have_lost_its_lease_delivers_nothing() -> None:
+    allowed, delivered = False, list[str]()
+
+    async def deliver(batch: Sequence[Row]) -> int:
+        delivered.extend(row["_id"] for row in batch)
+        return len(batch)
+
+    channel = Channel("test", deliver)
+    channel.add(rows(1)[0])
+    task = asyncio.create_task(channel.run(no_mark, lambda: allowed))
+    async with asyncio.timeout(20):
+        await channel.drained()  # a stop does not wait for it
+        assert delivered == []
+        allowed = True
+        await until(lambda: bool(delivered))
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def owed(name: str, account_id: str, order: str, revision: int, sequence: int) -> dict[str, Any]:
+    return {
+        "_id": name,
+        "revision": 1,
+        "channel": "test",
+        "sequence": sequence,
+        "created_at": NOW,
+        "delivered_at": None,
+        "account_id": account_id,
+        "client_order_id": order,
+        "order_revision": revision,
+    }
+
+
+async def test_what_a_dead_worker_owed_is_told_by_whoever_takes_its_account_and_by_nobody_else(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def deliver(batch: Sequence[Row]) -> int:
+        told.extend(row["_id"] for row in batch)
+        return len(batch)
+
+    async with SqliteStore(tmp_path) as store:
+        # The clock was set back between the two: the order's own revisions say what came first.
+        documents = [
+            owed("new", "acc_1", "A", 4, 1),
+            owed("old", "acc_1", "A", 3, 2),
+            owed("other", "acc_2", "B", 1, 3),
+        ]
+        await store.insert(OUTBOX, documents)
+        ledger = Ledger(store, lambda *_: [], utc_now)
+        ledger.lease = await store.take_lease("w", 15)
+        outbox = Outbox(store, ledger, utc_now, [Channel("test", deliver)])
+        tasks = [asyncio.create_task(ledger.run()), asyncio.create_task(outbox.run())]
+        async with asyncio.timeout(20):
+            await outbox.take_up(lambda account_id: account_id == "acc_1")
+            await outbox.take_up(lambda account_id: account_id == "acc_1")
+            await outbox.drained()
+            assert told == ["old", "new"]
+            assert [row["_id"] for row in await store.load(OUTBOX, {"delivered_at": None})] == ["other"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from exec_core.identifiers import OrderKey, SignalId
+from exec_service import signals
 from exec_service.records import Invalid, Source
 from exec_service.signals import merge_signal, signal_ids, signal_update
 
@@ -72,7 +73,7 @@ def test_revisions_of_different_orders_are_not_compared() -> None:
 
 def test_with_several_legs_the_top_is_the_least_advanced() -> None:
     document = stored(update(5, "FILLED", leg=1, legs=2, filled_quantity=3))
-    assert (document["execution_status"], document["order_id"], document["filled_quantity"]) == ("PENDING", None, 0)
+    assert (document["execution_status"], document["order_id"], document["filled_quantity"]) == ("PENDING", None, None)
     document = stored(update(3, "SUBMITTED", leg=0, legs=2), onto=document)
     assert (document["execution_status"], document["order_id"]) == ("SUBMITTED", "b0")
     document = stored(update(6, "FILLED", leg=0, legs=2, filled_quantity=2), onto=document)
@@ -118,6 +119,16 @@ def test_an_older_revision_of_one_leg_does_not_stop_the_other() -> None:
     document = stored(update(9, "FILLED", leg=0, legs=2))
     assert merge_signal(document, update(2, "SUBMITTED", leg=1, legs=2)) is not None
     assert merge_signal(document, update(8, "SUBMITTED", leg=0, legs=2)) is None
+
+
+def test_a_leg_of_another_far_beyond_ours_is_one_leg_and_not_a_million(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    advance = signals._advance
+    monkeypatch.setattr(signals, "_advance", lambda leg: asked.append(1) or advance(leg))
+    theirs = {"leg_index": 20_260_918, "execution_status": "FILLED"}
+    document = stored(update(3, "SUBMITTED", leg=0, legs=2), onto={"signal_id": "sig_1", "legs": [theirs]})
+    assert len(asked) == 3
+    assert document["legs"][-1] == theirs
 
 
 def test_what_others_keep_about_a_leg_stays() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tenacity
 from exec_core.broker import BrokerConfig, Mode
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T", Store, Bus)
 
+#: What a stop may take beyond SHUTDOWN_TIMEOUT_SECONDS before the process ends itself.
+LAST_RESORT_SECONDS = 1.0
 #: Where whoever wants to know what became of an order may listen; `set_up` makes it.
 CONFIRMATIONS_SUBSCRIPTION = "execution-confirmations-sub"
 
@@ -183,20 +186,24 @@ async def run(settings: Settings, redact: Callable[[str], str]) -> None:
         # Loads the clients' packages, which takes a second, before the watchdog looks.
         make_store(settings)
         make_bus(settings)
+    last_resort = asyncio.create_task(_leave_at_last(stop, settings.shutdown_timeout_seconds))
     service: Service | None = None
     health = serve_health(settings.health_host, settings.health_port, lambda: service)
     async with health, LoopWatchdog(plugins):
         while not stop.is_set():
             try:
-                async with open_service(settings, redact) as service:
+                async with open_service(settings, redact, stop) as service:
                     stopper = asyncio.create_task(_stop_when(stop, service))
                     try:
                         await service.run()
                     finally:
                         stopper.cancel()
-                return
+                break
+            except _Stopped:
+                logger.info("Stopped before everything was open: nothing was under way")
             except LeaseLost as error:
                 logger.error("This worker wrote and sent nothing more, and starts over: %s", error)
+    last_resort.cancel()
 
 
 async def _stop_when(stop: asyncio.Event, service: Service) -> None:
@@ -204,12 +211,30 @@ async def _stop_when(stop: asyncio.Event, service: Service) -> None:
     service.stop()
 
 
+async def _leave_at_last(stop: asyncio.Event, seconds: float) -> None:
+    """End the process where a good end takes longer than it may; that loses no more than a `kill -9`: nothing."""
+    await stop.wait()
+    await asyncio.sleep(seconds + LAST_RESORT_SECONDS)
+    logger.error(
+        "The stop took longer than SHUTDOWN_TIMEOUT_SECONDS (%g s): ending now; the next start goes on", seconds
+    )
+    logging.shutdown()
+    os._exit(1)
+
+
+class _Stopped(Exception):
+    """A stop was asked for while something was being opened."""
+
+
 @asynccontextmanager
-async def open_service(settings: Settings, redact: Callable[[str], str]) -> AsyncIterator[Service]:
-    """The service, wired, on an open store and bus."""
+async def open_service(
+    settings: Settings, redact: Callable[[str], str], stop: asyncio.Event | None = None
+) -> AsyncIterator[Service]:
+    """The service, wired, on an open store and bus; `stop` ends the waiting for those."""
+    stop = stop or asyncio.Event()
     async with AsyncExitStack() as stack:
-        store = await _opened(stack, lambda: make_store(settings), settings.startup_timeout_seconds)
-        bus = await _opened(stack, lambda: make_bus(settings), settings.startup_timeout_seconds)
+        store = await _opened(stack, lambda: make_store(settings), settings.startup_timeout_seconds, stop)
+        bus = await _opened(stack, lambda: make_bus(settings), settings.startup_timeout_seconds, stop)
         channels = [delivery.confirmations(bus, settings.execution_confirmations_topic), delivery.signals(store)]
         names = []
         for plugin, notifier in make_notifiers():
@@ -220,18 +245,43 @@ async def open_service(settings: Settings, redact: Callable[[str], str]) -> Asyn
         yield assemble(settings, store, bus, channels, names, redact)
 
 
-async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float) -> T:
+async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float, stop: asyncio.Event) -> T:
     """A store or a bus, entered; one that is away is tried again for so many seconds, then its error is raised."""
     async for attempt in tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type((StoreUnavailable, BusUnavailable)),
         stop=tenacity.stop_after_delay(seconds),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
-        before_sleep=lambda state: logger.warning("Not ready yet, trying again: %s", state.outcome),
+        sleep=lambda seconds: _unless_stopped(asyncio.sleep(seconds), stop),
+        before_sleep=_not_ready_yet,
         reraise=True,
     ):
         with attempt:
-            return await stack.enter_async_context(make())
+            component = make()
+            await _unless_stopped(component.__aenter__(), stop)
+            stack.push_async_exit(component)
+            return component
     raise AssertionError("a retry ends with a result or an error")
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, Any], stop: asyncio.Event) -> None:
+    """Do the work. :raises _Stopped: a stop came before its end; the work was cancelled."""
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+            return
+    finally:
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+            await asyncio.wait([doing])
+    raise _Stopped
+
+
+def _not_ready_yet(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    logger.warning("Not ready yet, trying again: %s", error)
 
 
 def _run_mode(settings: Settings) -> Mode:
@@ -264,7 +314,7 @@ def assemble(
         ledger=ledger,
         execution=execution,
         projector=projector,
-        outbox=Outbox(store, ledger, utc_now, channels),
+        outbox=Outbox(store, ledger, utc_now, channels, owner.may_send),
         commands=commands,
         clock=utc_now,
         plugins=functools.cache(load_broker_plugin),
@@ -284,6 +334,7 @@ def assemble(
             environment=settings.environment,
             account_names=settings.account_names(),
             accepted=service.accept,
+            repeated=service.notice,
             backlog=service.backlog,
         )
 

@@ -55,7 +55,9 @@ def signals(store: Store) -> Channel:
 
     async def deliver(rows: Sequence[Row]) -> int:
         batch = rows[:MAX_SIGNAL_ROWS]
-        newest = {row["update"]["client_order_id"]: row for row in batch}
+        newest: dict[str, Row] = {}
+        for row in sorted(batch, key=lambda row: int(row["update"]["revision"])):
+            newest[row["update"]["client_order_id"]] = row
         by_signal: dict[str, list[Row]] = defaultdict(list)
         for row in newest.values():
             by_signal[row["update"]["signal_id"]].append(row)

@@ -34,7 +34,7 @@ from exec_service.stores import (
     LeaseLost,
     RevisionConflict,
     Store,
-    StoreUnavailable,
+    StoreError,
     Write,
 )
 from exec_service.units import Entry, Unit
@@ -73,7 +73,10 @@ class ArrivalNumbers:
 
 
 class Intake:
-    """Pulls, makes durable, acknowledges; `accepted` is told of each order that is PENDING now."""
+    """Pulls, makes durable, acknowledges; `accepted` is told of each order that is PENDING now.
+
+    `repeated` gets the account of one that was PENDING already: perhaps we stored it, and never learnt that we did.
+    """
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Intake:
         environment: str | None,
         account_names: Mapping[str, str],
         accepted: Callable[[OrderRecord], None],
+        repeated: Callable[[str], None],
         backlog: Callable[[], int],
     ) -> None:
         self._bus = bus
@@ -100,6 +104,7 @@ class Intake:
         self._environment = environment
         self._account_names = account_names
         self._accepted = accepted
+        self._repeated = repeated
         self._backlog = backlog
         self._sequence = ArrivalNumbers(clock)
         self._alerted_at: datetime | None = None
@@ -131,7 +136,9 @@ class Intake:
                 await asyncio.shield(self._taking)
                 self._watch.worked()
                 waits = exponential(0.2, 5.0)
-            except (BusError, StoreUnavailable) as error:
+            except LeaseLost:
+                raise
+            except (BusError, StoreError) as error:
                 # Not acknowledged, so the bus delivers it again; what was stored is recognised.
                 self._watch.failed(error)
                 logger.warning("Taking orders in failed, trying again: %s", error)
@@ -141,8 +148,8 @@ class Intake:
         """`take`, so that a message which nobody can process costs only itself."""
         try:
             await self.take(messages)
-        except (BusError, StoreUnavailable, LeaseLost):
-            raise
+        except (BusError, StoreError):
+            raise  # says nothing of the messages
         except Exception:
             logger.exception("A batch of %d messages could not be taken in; each is tried alone", len(messages))
             for message in messages:
@@ -151,8 +158,8 @@ class Intake:
     async def _take_alone(self, message: Message) -> None:
         try:
             await self.take([message])
-        except (BusError, StoreUnavailable, LeaseLost):
-            raise
+        except (BusError, StoreError):
+            raise  # says nothing of the messages
         except Exception as error:
             logger.exception("The message %s could not be taken in and is kept", message.message_id)
             reason = f"the message could not be processed ({type(error).__name__}); the log says more"
@@ -249,7 +256,10 @@ class Intake:
             document["_id"]: document for document in await self._store.load(ORDERS, {"_id": ids})
         }
         for item in repeats:
-            if stored[item.order_id]["content"] == item.content:
+            known = stored[item.order_id]
+            if known["content"] == item.content:
+                if known["status"] == OrderStatus.PENDING:
+                    self._repeated(known["account_id"])
                 order_log.info(texts.duplicate(), item.signal_id)
                 continue
             reason = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 30.0
 #: A far side that asks for a longer pause than this is asked again after so much of it.
 LONGEST_PAUSE_SECONDS = 900.0
+TAKEN_KEPT = 50_000
 
 
 class Channel:
@@ -76,19 +77,25 @@ class Channel:
         """What it still has to deliver."""
         return ChannelStatus(self.name, len(self._rows), self._rows[0]["created_at"] if self._rows else None)
 
-    async def run(self, mark: Callable[[Sequence[Row]], Awaitable[None]]) -> None:
-        """Deliver what arrives, until cancelled."""
+    async def run(
+        self, mark: Callable[[Sequence[Row]], Awaitable[None]], may_deliver: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Deliver what arrives, until cancelled; nothing while `may_deliver` says no."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._deliver_all(), name=f"outbox {self.name} delivers")
+            group.create_task(self._deliver_all(may_deliver), name=f"outbox {self.name} delivers")
             group.create_task(self._mark_all(mark), name=f"outbox {self.name} marks")
 
-    async def _deliver_all(self) -> None:
+    async def _deliver_all(self, may_deliver: Callable[[], bool]) -> None:
         waits = exponential(FIRST_WAIT_SECONDS, self._longest_wait)
         failures = pauses = 0
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             while self._rows:
+                if not may_deliver():
+                    # Another worker may be telling of these orders already, and of what came after.
+                    await self._rest(FIRST_WAIT_SECONDS)
+                    continue
                 rows = [self._rows[index] for index in range(min(MAX_ROWS, len(self._rows)))]
                 try:
                     done = await self._deliver(rows)
@@ -156,24 +163,35 @@ def _pause(seconds: float) -> float:
 class Outbox:
     """The channels, and the rows between the commit and their delivery."""
 
-    def __init__(self, store: Store, ledger: Ledger, clock: Clock, channels: Sequence[Channel]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        clock: Clock,
+        channels: Sequence[Channel],
+        may_deliver: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._clock = clock
         self._channels = {channel.name: channel for channel in channels}
+        self._may_deliver = may_deliver
+        #: Rows that are in a channel, or were lately: one is not queued twice.
+        self._taken: OrderedDict[str, None] = OrderedDict()
         self._unknown: set[str] = set()
         ledger.delivered = self._committed
 
-    async def load(self) -> None:
-        """Take up what an earlier run left undelivered, oldest first."""
-        for row in await self._store.load(OUTBOX, {"delivered_at": None}, order_by="sequence"):
+    async def take_up(self, mine: Callable[[str], bool]) -> None:
+        """Take up what others left undelivered, oldest first, of the accounts (empty: of none) that are `mine` now."""
+        found = await self._store.load(OUTBOX, {"delivered_at": None}, order_by="sequence")
+        for row in in_order_of_revision([row for row in found if mine(row.get("account_id") or "")]):
             self._add(row)
 
     async def run(self) -> None:
         """Deliver, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for channel in self._channels.values():
-                group.create_task(channel.run(self._mark), name=f"outbox {channel.name}")
+                group.create_task(channel.run(self._mark, self._may_deliver), name=f"outbox {channel.name}")
 
     async def drained(self) -> None:
         """Wait until all channels have delivered everything that their far sides take now."""
@@ -194,6 +212,11 @@ class Outbox:
                 self._add(write.document)
 
     def _add(self, row: Row) -> None:
+        if row["_id"] in self._taken:
+            return
+        self._taken[row["_id"]] = None
+        if len(self._taken) > TAKEN_KEPT:
+            self._taken.popitem(last=False)
         channel = self._channels.get(row["channel"])
         if channel is not None:
             channel.add(row)
@@ -204,3 +227,23 @@ class Outbox:
     async def _mark(self, rows: Sequence[Row]) -> None:
         now = self._clock()
         await self._ledger.write(*(Write(OUTBOX, row["_id"], None, {"delivered_at": now}) for row in rows))
+
+
+def in_order_of_revision(rows: Sequence[Row]) -> list[Row]:
+    """The rows in the order given, except that those of one order in one channel follow its revisions.
+
+    The order given is that of clocks: two machines' differ, and one is set back.
+    """
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        if "order_revision" in row:
+            places[(row["channel"], row["client_order_id"])].append(place)
+    ordered = list(rows)
+    for own in places.values():
+        for place, row in zip(own, sorted((rows[place] for place in own), key=_revision), strict=True):
+            ordered[place] = row
+    return ordered
+
+
+def _revision(row: Row) -> int:
+    return int(row["order_revision"])

@@ -12,7 +12,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from exec_service.stores import ACCOUNTS, Lease, LeaseLost, RevisionConflict, Store, StoreUnavailable, Write
+from exec_service.stores import ACCOUNTS, Lease, LeaseLost, RevisionConflict, Store, StoreError, Write
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +38,14 @@ class Owner:
         self._seconds = lease_seconds
         self.lease: Lease | None = None
         self._confirmed_at = 0.0
+        self._predecessor_done_at = 0.0
         self.accounts: set[str] = set()
 
     async def start(self) -> Lease:
         """Take the lease. :raises WorkerAlive: another live process runs under this worker id."""
         self.lease = await self._store.take_lease(self.worker_id, self._seconds)
         self._confirmed_at = time.monotonic()
+        self._predecessor_done_at = self._confirmed_at + self.lease.sender_done_after_seconds
         return self.lease
 
     async def run(self) -> None:
@@ -53,13 +55,15 @@ class Owner:
             await self.renew()
 
     async def renew(self) -> None:
-        """One heartbeat; a store that is away is survived, `may_send` tells the rest."""
+        """One heartbeat; a store that is away, or refuses, is survived: `may_send` tells the rest."""
         if self.lease is None:
             raise LeaseLost("this worker has no lease")
         asked_at = time.monotonic()
         try:
             await self._store.renew_lease(self.lease)
-        except StoreUnavailable as error:
+        except LeaseLost:
+            raise
+        except StoreError as error:
             logger.warning("The heartbeat could not be written: %s", error)
         else:
             self._confirmed_at = asked_at
@@ -88,15 +92,14 @@ class Owner:
         documents = await self._store.load(ACCOUNTS, {"_id": account_id})
         revision = documents[0]["revision"] if documents else 0
         holder = documents[0]["worker_id"] if documents else None
-        wait = 0.0
+        # A process before us under our own id may have been past its last check, as any other that is merely silent.
+        wait = max(0.0, self._predecessor_done_at - time.monotonic()) if holder == self.worker_id else 0.0
         if holder is not None and holder != self.worker_id:
             state = next((worker for worker in await self._store.workers() if worker.worker_id == holder), None)
-            if state is not None and not state.is_gone:
-                return None
-            await self._store.fence(holder)
-            if state is not None and not state.released and not state.proven_dead:
-                # Silent, not known to be dead: a paused process may have been past its last check.
-                wait = max(0.0, 2 * state.lease_seconds - state.heartbeat_age_seconds)
+            if state is not None:
+                if not state.is_gone or not await self._store.fence(holder, seen=state):
+                    return None
+                wait = state.sender_done_after_seconds
         document = {
             "_id": account_id,
             "revision": revision + 1,
@@ -117,5 +120,5 @@ class Owner:
         if lease is not None:
             try:
                 await self._store.release_lease(lease)
-            except (StoreUnavailable, LeaseLost) as error:
+            except StoreError as error:
                 logger.warning("The lease could not be given back: %s", error)

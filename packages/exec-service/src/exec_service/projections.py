@@ -61,7 +61,7 @@ class Projector:
         """All that an order that could not be read becomes: stored, confirmed, told."""
         order = journal.invalid_document(invalid, at)
         document = documents.execution_confirmation_document(invalid, at)
-        account_id = str(invalid.fields.get("account_id") or "")
+        account_id = account_of(invalid)
         notification = notices.order_rejected_invalid(
             invalid, account=self._name(account_id) or None, prefix=self._prefix(account_id)
         )
@@ -142,12 +142,21 @@ class Projector:
             "attributes": documents.confirmation_attributes(payload),
             "ordering_key": documents.ordering_key(payload),
             "signal_id": payload["signal_id"],
+            "account_id": payload["account_id"] or "",
+            "client_order_id": payload["client_order_id"],
+            "order_revision": payload["revision"],
         }
         return self._row(f"{payload['confirmation_id']}-confirmation", CONFIRMATION_CHANNEL, row, at)
 
     def _signal(self, subject: Subject, at: datetime) -> Write:
         update = signals.signal_update(subject, at)
-        row = {"update": update, "signal_ids": signals.signal_ids(subject)}
+        row = {
+            "update": update,
+            "signal_ids": signals.signal_ids(subject),
+            "account_id": account_of(subject),
+            "client_order_id": update["client_order_id"],
+            "order_revision": update["revision"],
+        }
         return self._row(f"{update['client_order_id']}-{update['revision']}-signal", SIGNAL_CHANNEL, row, at)
 
     def _notify(self, notification: Notification, account_id: str, at: datetime) -> list[Write]:
@@ -176,3 +185,10 @@ class Projector:
             **payload,
         }
         return Write(OUTBOX, row_id, 0, document)
+
+
+def account_of(subject: Subject) -> str:
+    """The account's id; empty where it could not be read."""
+    if isinstance(subject, Invalid):
+        return str(subject.fields.get("account_id") or "")
+    return subject.order.request.account_id

@@ -26,12 +26,14 @@ from exec_service.projections import Projector
 from exec_service.readiness import AccountStatus, Phase, Readiness, StoreStatus, assess
 from exec_service.records import OrderRecord
 from exec_service.settings import Account, Settings
-from exec_service.stores import ORDERS, LeaseLost, Store, StoreUnavailable
+from exec_service.stores import ORDERS, LeaseLost, Store, StoreError
 
 logger = logging.getLogger(__name__)
 
 #: How long a start waits for brokers that do not answer before messages flow without them.
 FIRST_CONNECT_SECONDS = 10.0
+#: What of SHUTDOWN_TIMEOUT_SECONDS is kept for closing sessions, giving back the lease, and disconnecting.
+LEAVING_SECONDS = 5.0
 #: When people are reminded of orders that need them: 07:00 UTC.
 MORNING = timedelta(hours=7)
 
@@ -139,6 +141,11 @@ class Service:
         elif account_id not in self._taking and account_id not in self._parts.settings.accounts:
             self._take_soon(account_id)
 
+    def notice(self, account_id: str) -> None:
+        """The account has an order that nobody may have taken up: perhaps no desk of ours is there for it yet."""
+        if account_id not in {*self._desks, *self._taking, *self._parts.settings.accounts}:
+            self._take_soon(account_id)
+
     async def run(self) -> None:
         """Work until `stop`.
 
@@ -152,7 +159,8 @@ class Service:
                     group.create_task(parts.ledger.run(), name="ledger"),
                     group.create_task(parts.owner.run(), name="heartbeat"),
                 ]
-                await parts.outbox.load()
+                # What belongs to no account that somebody will take belongs to whoever comes.
+                await parts.outbox.take_up(lambda account_id: account_id not in parts.settings.accounts)
                 await self._take_accounts()
                 core += [
                     group.create_task(parts.outbox.run(), name="outbox"),
@@ -207,7 +215,9 @@ class Service:
             try:
                 ownership = await parts.owner.claim(account_id)
                 break
-            except StoreUnavailable as error:
+            except LeaseLost:
+                return  # the heartbeat meets the same, and ends this worker
+            except StoreError as error:
                 logger.warning("Account %s cannot be claimed, trying again: %s", account_id, error)
                 await asyncio.sleep(next(waits))
         else:
@@ -219,6 +229,8 @@ class Service:
             return
         self._wanted.pop(account_id, None)
         try:
+            # Before anything new happens in the account: what is owed comes first.
+            await parts.outbox.take_up(lambda owner: owner == account_id)
             plugin = parts.plugins(account.broker)
             desk = AccountDesk(
                 ownership,
@@ -271,14 +283,17 @@ class Service:
                 for desk in list(self._desks.values()):
                     await desk.refresh()
                 await store.wait_for_change(5.0)
-            except StoreUnavailable as error:
+            except LeaseLost:
+                raise
+            except StoreError as error:
                 logger.warning("The store cannot be watched, trying again: %s", error)
                 await asyncio.sleep(1.0)
 
     async def _drain(self, intake: asyncio.Task[None]) -> None:
         """Stop in good order: no intake, no new send; answers, commits and deliveries under way are finished."""
         logger.info("Stopping: orders that rest at the broker stay there")
-        seconds = self._parts.settings.shutdown_timeout_seconds
+        whole = self._parts.settings.shutdown_timeout_seconds
+        seconds = max(whole - LEAVING_SECONDS, whole / 2)
         try:
             async with asyncio.timeout(seconds):
                 intake.cancel()

@@ -86,12 +86,13 @@ def _merge_leg(existing: Mapping[str, Any] | None, update: Mapping[str, Any]) ->
     if _is_known(known, update):
         return None
     legs[index] = {**known, "leg_index": index, **{name: update[name] for name in _TOLD}, **_mark(update)}
-    places = range(max(update["total_legs"], max(legs) + 1))
+    # What is in `legs` may be another's: a place far beyond ours is one of its own, and not a million legs to wait for.
+    places = sorted({*range(update["total_legs"]), *legs})
     least = min(places, key=lambda number: _advance(legs.get(number)))
     leg = legs.get(least, {})
     top = {name: leg.get(name) for name in _TOLD}
     if top["execution_status"] is None:  # nothing was heard of that leg yet
-        top.update(execution_status=OrderStatus.PENDING.value, filled_quantity=0.0)
+        top.update(execution_status=OrderStatus.PENDING.value)
     return {"legs": [legs[number] for number in sorted(legs)], **top}
 
 

@@ -106,12 +106,12 @@ async def worker(store: Store, worker_id: str) -> WorkerState:
     return state
 
 
-async def until(store: Store, worker_id: str, condition: Callable[[WorkerState], bool]) -> None:
+async def until(store: Store, worker_id: str, condition: Callable[[WorkerState], bool]) -> WorkerState:
     """Wait until the worker's state fulfils the condition; only time can change it, so look again and again."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            if condition(await worker(store, worker_id)):
-                return
+            if condition(state := await worker(store, worker_id)):
+                return state
             await asyncio.sleep(0.01)
 
 

@@ -108,6 +108,20 @@ class WorkerSuite(StoreFixtures):
             await store.commit([new(ORDERS, order("B"))], lease=old)
         assert ids(await store.load(ORDERS)) == ["A"]
 
+    async def test_a_fence_spares_a_worker_that_has_come_back(self, store: Store, other: Store) -> None:
+        lease = await store.take_lease("w", 1.5)
+        gone = await until(other, "w", lambda state: state.is_gone)
+        await store.renew_lease(lease)
+
+        assert await other.fence("w", seen=gone) is False
+        await store.commit([new(ORDERS, order("A"))], lease=lease)
+
+        gone = await until(other, "w", lambda state: state.is_gone)
+        assert await other.fence("w", seen=gone) is True
+        with pytest.raises(LeaseLost):
+            await store.renew_lease(lease)
+        assert await other.fence("w", seen=gone) is False
+
     async def test_fencing_nobody_is_harmless(self, store: Store) -> None:
         await store.fence("nobody")
 

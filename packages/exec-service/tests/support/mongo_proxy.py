@@ -21,6 +21,8 @@ class Proxy:
     lose_questions: int = 0
     lose_answers: int = 0
     command: bytes = b"commitTransaction"
+    #: nothing is lost any more once this was asked
+    until: str = ""
     seen: Counter[str] = field(default_factory=Counter)
     refusing: bool = False
     #: commands in the order in which they came, of those that transactions are made of
@@ -28,6 +30,7 @@ class Proxy:
     #: set when something was lost
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def uri(self) -> str:
@@ -39,7 +42,21 @@ class Proxy:
         for writer in list(self._writers):
             writer.close()
 
+    async def end(self) -> None:
+        """Close all connections, and wait until nothing of them is left."""
+        self.refusing = True
+        while self._serving:
+            self.cut()
+            await asyncio.wait(self._serving, timeout=0.1)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        await self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
             writer.close()
             return
@@ -63,6 +80,8 @@ class Proxy:
             await asyncio.gather(*tasks, return_exceptions=True)
             for each in both:
                 each.close()
+                with contextlib.suppress(ConnectionError):
+                    await each.wait_closed()
             self._writers -= both
 
     async def _questions(
@@ -75,6 +94,8 @@ class Proxy:
                 self.seen[name] += 1
                 if name in ("insert", "update", "find", "commitTransaction", "abortTransaction", "killSessions"):
                     self.log.append(name)
+                if name == self.until:
+                    self.lose_questions = self.lose_answers = 0
                 if name == self.command.decode():
                     if self.lose_questions:
                         self.lose_questions -= 1
@@ -112,7 +133,7 @@ async def proxy_to(uri: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        proxy.cut()
+        await proxy.end()
         await server.wait_closed()
 
 

@@ -106,11 +106,16 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A worker's right to write, under an epoch: whoever takes over raises it, and the old holder is fenced."""
+    """A worker's right to write, under an epoch: whoever takes over raises it, and the old holder is fenced.
+
+    `sender_done_after_seconds`: how long an earlier process under the same id, which was silent and is not known to
+    have ended, may still be sending what it began.
+    """
 
     worker_id: str
     epoch: int
     seconds: float
+    sender_done_after_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,13 @@ class WorkerState:
     def is_gone(self) -> bool:
         """Whether its accounts may be taken over: it said good-bye, is known dead, or let its lease run out."""
         return self.released or self.proven_dead or self.heartbeat_age_seconds > self.lease_seconds
+
+    @property
+    def sender_done_after_seconds(self) -> float:
+        """How long it may still be sending what it began: one that is merely silent, until twice its lease is over."""
+        if self.released or self.proven_dead:
+            return 0.0
+        return max(0.0, 2 * self.lease_seconds - self.heartbeat_age_seconds)
 
 
 class Store(Protocol):
@@ -209,8 +221,11 @@ class Store(Protocol):
         """All workers ever seen, by the database's clock."""
         ...
 
-    async def fence(self, worker_id: str) -> None:
-        """Raise a gone worker's epoch: from now on it cannot write. An unknown worker needs no fence."""
+    async def fence(self, worker_id: str, *, seen: WorkerState | None = None) -> bool:
+        """Raise a gone worker's epoch: from now on it cannot write. An unknown worker needs no fence.
+
+        With `seen` only if it is still as it was seen, and still gone; False when it has come back.
+        """
         ...
 
     async def wait_for_change(self, timeout_seconds: float) -> bool:

@@ -175,9 +175,9 @@ class MongoStore:
         """See `Store.workers`."""
         return await self._calls.run(self._workers.states())
 
-    async def fence(self, worker_id: str) -> None:
+    async def fence(self, worker_id: str, *, seen: WorkerState | None = None) -> bool:
         """See `Store.fence`."""
-        await self._calls.run(self._workers.fence(worker_id))
+        return await self._calls.run(self._workers.fence(worker_id, seen))
 
     # ------------------------------------------------------------------ changes
 

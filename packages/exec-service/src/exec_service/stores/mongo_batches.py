@@ -8,7 +8,7 @@ from typing import Any, Final
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import WriteError
+from pymongo.errors import DuplicateKeyError, WriteError
 
 from exec_service.stores import OPEN_POSITION, POSITIONS, UNIQUE
 from exec_service.stores.mongo_codec import OPTIONS, decode, encode, pack
@@ -69,13 +69,16 @@ class Batch:
     ) -> None:
         done = 0
         for chunk in chunks([statement for _, statement in statements]):
-            reply = await self._database.command(
-                {command: collection, "ordered": True, what: chunk}, session=self._session, codec_options=OPTIONS
-            )
-            for error in reply.get("writeErrors", ()):
-                if error["code"] == DUPLICATE_KEY:
-                    raise Unexpected([statements[done + error["index"]][0].key])
-                raise WriteError(error.get("errmsg", ""), error["code"], reply)
+            try:
+                reply = await self._database.command(
+                    {command: collection, "ordered": True, what: chunk}, session=self._session, codec_options=OPTIONS
+                )
+            except DuplicateKeyError as error:
+                raise Unexpected from error
+            for found in reply.get("writeErrors", ()):
+                if found["code"] == DUPLICATE_KEY:
+                    raise Unexpected([statements[done + found["index"]][0].key])
+                raise WriteError(found.get("errmsg", ""), found["code"], reply)
             if reply["n"] != len(chunk):
                 raise Unexpected
             done += len(chunk)

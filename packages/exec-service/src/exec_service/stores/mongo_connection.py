@@ -30,9 +30,10 @@ MAJORITY: Final = WriteConcern("majority", j=True)
 READ_MAJORITY: Final = ReadConcern("majority")
 #: MongoDB 6.0; what it speaks is told by number.
 OLDEST_WIRE_VERSION: Final = 17
-#: Opened ahead: tasks starve when there are more of them than connections.
+#: Opened ahead, by as many questions at once: tasks starve when there are more of them than connections. The driver's
+#: own way (minPoolSize) goes on in the background, and drops a socket when it is left in the middle of it.
 POOL_SIZE: Final = 8
-LONGEST_POOL: Final = 64
+LARGEST_POOL: Final = 64
 #: How long a server that cannot be used as it is may take to become one.
 GRACE_SECONDS: Final = 1.0
 
@@ -117,8 +118,8 @@ class Connection:
                 self._uri.get_secret_value(),
                 appname="exec-service",
                 event_listeners=[listener],
-                minPoolSize=POOL_SIZE,
-                maxPoolSize=LONGEST_POOL,
+                maxConnecting=POOL_SIZE,
+                maxPoolSize=LARGEST_POOL,
                 serverSelectionTimeoutMS=int(self.timeout_seconds * 1000),
                 connectTimeoutMS=int(self.timeout_seconds * 1000),
                 readPreference="primary",

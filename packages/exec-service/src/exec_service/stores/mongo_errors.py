@@ -56,6 +56,7 @@ _PASSING: Final = frozenset(
         290,  # TransactionExceededLifetimeLimitSeconds
         317,  # ConnectionPoolExpired
         365,  # TemporarilyUnavailable
+        371,  # UserWritesBlocked: data is being moved to another cluster
         384,  # ConnectionError
         9001,  # SocketException
         10107,  # NotWritablePrimary

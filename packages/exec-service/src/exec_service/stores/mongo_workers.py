@@ -61,13 +61,14 @@ class Workers:
             row = await self._row(worker_id)
             if row is None:
                 if await self._insert(worker_id, seconds):
-                    return await self._taken(worker_id, 1, seconds)
+                    return await self._taken(worker_id, Lease(worker_id, 1, seconds))
                 continue
             if watched is not None and _moved(watched, row):
                 raise WorkerAlive(_who_is_alive(row))
             if self._may_be_taken(row):
                 if await self._take_over(row, seconds):
-                    return await self._taken(worker_id, row["epoch"] + 1, seconds)
+                    wait = self._state(row).sender_done_after_seconds
+                    return await self._taken(worker_id, Lease(worker_id, row["epoch"] + 1, seconds, wait))
                 continue
             if self._is_proven_alive(row):
                 raise WorkerAlive(_who_is_alive(row))
@@ -98,32 +99,38 @@ class Workers:
         if _held_here.get(key) == (self, lease.epoch):
             del _held_here[key]
 
-    async def fence(self, worker_id: str) -> None:
-        """Raise the worker's epoch; what it has under way is ended first."""
+    async def fence(self, worker_id: str, seen: WorkerState | None) -> bool:
+        """Raise the worker's epoch, if it is still as it was seen; what it has under way is ended first."""
         row = await self._row(worker_id)
         if row is None:
-            return
+            return seen is None
+        where: dict[str, Any] = {"_id": worker_id}
+        if seen is not None:
+            if row["epoch"] != seen.epoch or not (row["released"] or self._is_gone(row)):
+                return False
+            where |= {name: row[name] for name in ("epoch", "heartbeat", "released")}
         await self._end_sessions([row])
         with self._connection.bounded(f"fence worker {worker_id}"):
-            await self._connection.collection(WORKERS).update_one({"_id": worker_id}, {"$inc": {"epoch": 1}})
+            done = await self._connection.collection(WORKERS).update_one(where, {"$inc": {"epoch": 1}})
         await self._end_sessions([row])
+        return done.matched_count == 1
 
     async def states(self) -> list[WorkerState]:
         """All workers, by their ids."""
-        return [
-            WorkerState(
-                worker_id=row["_id"],
-                epoch=row["epoch"],
-                heartbeat_age_seconds=row["age"],
-                lease_seconds=row["lease_seconds"],
-                released=row["released"],
-                proven_dead=not row["released"] and self._is_proven_dead(row),
-                host=row["host"],
-                process_id=row["process_id"],
-                started_at=row["started_at"],
-            )
-            for row in await self._rows({})
-        ]
+        return [self._state(row) for row in await self._rows({})]
+
+    def _state(self, row: Row) -> WorkerState:
+        return WorkerState(
+            worker_id=row["_id"],
+            epoch=row["epoch"],
+            heartbeat_age_seconds=row["age"],
+            lease_seconds=row["lease_seconds"],
+            released=row["released"],
+            proven_dead=not row["released"] and self._is_proven_dead(row),
+            host=row["host"],
+            process_id=row["process_id"],
+            started_at=row["started_at"],
+        )
 
     # ------------------------------------------------------------------ rows
 
@@ -174,11 +181,11 @@ class Workers:
             await self._end_sessions([row])
         return done.matched_count == 1
 
-    async def _taken(self, worker_id: str, epoch: int, seconds: float) -> Lease:
-        _held_here[(self._database_id, worker_id)] = (self, epoch)
+    async def _taken(self, worker_id: str, lease: Lease) -> Lease:
+        _held_here[(self._database_id, worker_id)] = (self, lease.epoch)
         gone = [row for row in await self._rows({"released": False}) if self._is_gone(row) and row["_id"] != worker_id]
         await self._end_sessions(gone)
-        return Lease(worker_id, epoch, seconds)
+        return lease
 
     async def _end_sessions(self, rows: Sequence[Row]) -> None:
         """End what these workers have under way, except for ourselves."""

@@ -164,9 +164,9 @@ class SqliteStore:
         """See `Store.workers`."""
         return await self._database.run(self._workers.states)
 
-    async def fence(self, worker_id: str) -> None:
+    async def fence(self, worker_id: str, *, seen: WorkerState | None = None) -> bool:
         """See `Store.fence`."""
-        await self._database.run(lambda connection: self._workers.fence(connection, worker_id))
+        return await self._database.run(lambda connection: self._workers.fence(connection, worker_id, seen))
 
     # ------------------------------------------------------------------ changes
 

@@ -77,10 +77,15 @@ class Workers:
             del self._locks[lease.worker_id]
             lock.release()
 
-    def fence(self, connection: sqlite3.Connection, worker_id: str) -> None:
-        """Raise the worker's epoch."""
+    def fence(self, connection: sqlite3.Connection, worker_id: str, seen: WorkerState | None) -> bool:
+        """Raise the worker's epoch, if it is still as it was seen."""
         with transaction(connection):
+            if seen is not None:
+                state = next((state for state in self.states(connection) if state.worker_id == worker_id), None)
+                if state is None or state.epoch != seen.epoch or not state.is_gone:
+                    return False
             connection.execute("UPDATE workers SET epoch = epoch + 1 WHERE worker_id = ?", (worker_id,))
+        return True
 
     def states(self, connection: sqlite3.Connection) -> list[WorkerState]:
         """All workers, by their ids."""
