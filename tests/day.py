@@ -19,7 +19,7 @@ from exec_broker_mock.book import Book
 from exec_broker_mock.desk import Desk
 from exec_broker_mock.faults import FaultKind, Faults
 from exec_broker_mock.venue import Venue
-from harness import Real, Service, World, order, until
+from harness import PATIENCE, Real, Service, World, order, until
 from invariants import check
 from raw_documents import Published, Row, everything, published, raw_database, unique_indexes
 from telegram_server import TelegramServer
@@ -231,7 +231,7 @@ async def fill_in_two_parts(world: World, service: Service, desk: Desk) -> None:
         rows = await world.load("orders", {"signal_id": "partly", "status": "SUBMITTED"})
         return rows[0]["order_id"] if rows else None
 
-    broker_order_id = await until(resting, seconds=30, what="the limit order rests at the venue")
+    broker_order_id = await until(resting, seconds=PATIENCE, what="the limit order rests at the venue")
     lines = ("Order partially filled: 50/100 @ $235.20 (partly)", "Order filled: 100 @ $235.15 (partly)")
     for price, line in zip(("235.20", "235.10"), lines, strict=True):
         desk.fill(broker_order_id, Decimal(50), Decimal(price))

@@ -12,7 +12,7 @@ from typing import Self
 
 from keeper import Kept, ProcessId, keep, wait_until
 
-START_SECONDS = 40.0
+START_SECONDS = 120.0
 PORT_TRIES = 5
 #: Below what systems hand out to clients: while a killed server is away, no client may be given its port (connecting
 #: to that port, it would even reach itself).

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import chaos
 import pytest
-from harness import World, order, until
+from harness import PATIENCE, World, order, until
 from invariants import check
 
 #: Several processes each, which start slowly where all the tests run at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 ACCOUNTS = {"acc_abc123": {"name": "IBKR Main Account", "broker": "mock"}, "acc_1": {"broker": "mock"}}
 
@@ -117,7 +117,7 @@ async def test_a_stop_finishes_what_is_under_way_and_leaves_resting_orders_at_th
         async def placed() -> bool:
             return len(world.book()["orders"]) == 21
 
-        await until(placed, seconds=30, what="every order is at the broker")
+        await until(placed, seconds=PATIENCE, what="every order is at the broker")
         assert service.stop() == 0
     (resting,) = await world.load("orders", {"signal_id": "rest"})
     assert resting["status"] == "SUBMITTED"

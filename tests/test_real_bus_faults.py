@@ -20,6 +20,7 @@ from harness import (
     CONFIRMATIONS_TOPIC,
     ORDERS_SUBSCRIPTION,
     ORDERS_TOPIC,
+    PATIENCE,
     Real,
     World,
     encode,
@@ -32,7 +33,7 @@ from pubsub_memory import Refusal
 from pubsub_server import PubSubServer
 from real_servers import MongoDatabase
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 ACCOUNTS = ("acc_1", "acc_2", "acc_3")
 
@@ -87,7 +88,7 @@ async def filled(world: World, count: int) -> None:
     async def all_filled() -> bool:
         return len(await world.load("orders", {"status": "FILLED"})) >= count
 
-    await until(all_filled, seconds=40, what=f"{count} orders are filled")
+    await until(all_filled, seconds=PATIENCE, what=f"{count} orders are filled")
 
 
 async def test_orders_go_on_while_publishing_fails_and_afterwards_every_confirmation_comes_in_order(
@@ -115,7 +116,7 @@ async def test_orders_go_on_while_publishing_fails_and_afterwards_every_confirma
         async def lied() -> bool:
             return bool(bus.waiting(world.real.project, CONFIRMATIONS_SUBSCRIPTION)) if world.real else False
 
-        await until(lied, seconds=60, what="a confirmation was taken, and the answer lost")
+        await until(lied, seconds=PATIENCE, what="a confirmation was taken, and the answer lost")
         bus.publishing = Publishing.WORKS
         await world.settled(60)
         await service.says("Delivery to confirmations works again")
@@ -158,7 +159,7 @@ async def test_orders_that_come_twice_late_and_in_the_wrong_order_are_placed_onc
             project = world.real.project if world.real else ""
             return not bus.waiting(project, ORDERS_SUBSCRIPTION) and service.console.count("Duplicate order") >= 40
 
-        await until(known_again, seconds=30, what="every order that came again is recognised and acknowledged")
+        await until(known_again, seconds=PATIENCE, what="every order that came again is recognised and acknowledged")
         assert await asyncio.to_thread(service.stop) == 0
     found = await check(world, [message["signal_id"] for message in load], await world.confirmations())
     assert found.wrong == []

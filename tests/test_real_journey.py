@@ -7,11 +7,13 @@ specification's documents and ours to a file, side by side.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pickle
 import re
+import tempfile
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,21 +27,38 @@ from raw_documents import as_json, bson_types
 from telegram_server import TOKEN, TelegramServer
 
 #: The first test waits for the whole day.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str, pubsub_emulator: str) -> Iterator[Day]:
-    """The service, run once from its start to its stop."""
+def day(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Day:
+    """The service, run once from its start to its stop; all workers of pytest-xdist share what it left."""
+    alone = not hasattr(request.config, "workerinput")
+    base = tmp_path_factory.getbasetemp()
+    directory = (base if alone else base.parent) / "day"
+    directory.mkdir(exist_ok=True)
+    left = directory / "day.pickle"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not left.exists():
+            places = (request.getfixturevalue("mongodb_uri"), request.getfixturevalue("pubsub_emulator"))
+            left.write_bytes(pickle.dumps(lived(*places, Path(tempfile.mkdtemp(dir=directory)))))
+        found = pickle.loads(left.read_bytes())
+    assert isinstance(found, Day)
+    return found
+
+
+def lived(mongodb_uri: str, emulator: str, directory: Path) -> Day:
+    """The day, on a database and a project of its own, which are gone afterwards."""
     name = uuid.uuid4().hex[:16]
-    real = Real(mongodb_uri, f"exec_test_{name}", pubsub_emulator, f"exec-test-{name}")
+    real = Real(mongodb_uri, f"exec_test_{name}", emulator, f"exec-test-{name}")
     with pytest.MonkeyPatch.context() as patch, TelegramServer() as telegram:
-        patch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
+        patch.setenv("PUBSUB_EMULATOR_HOST", emulator)
         try:
-            yield asyncio.run(live(real, tmp_path_factory.mktemp("day"), telegram))
+            return asyncio.run(live(real, directory, telegram))
         finally:
             drop_database(real.mongodb_uri, real.database)
-            delete_project(pubsub_emulator, real.project)
+            delete_project(emulator, real.project)
 
 
 # ---------------------------------------------------------------------- the order of the specification

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Real, World, order
+from harness import PATIENCE, Real, World, order
 from invariants import check
 from pymongo import AsyncMongoClient
 from raw_documents import everything
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 COUNT = 120
 #: Of each neighbour, between two writes.
@@ -36,16 +36,19 @@ class Neighbours:
     real: Real
     written: Counter[str] = field(default_factory=Counter)
     notes: dict[Any, int] = field(default_factory=dict)
+    gone: bool = False
 
     async def rewrite(self, collection: str) -> None:
-        """Until cancelled: count up a field of their own, and call positions CLOSING."""
+        """Until they are gone: count up a field of their own, and call positions CLOSING."""
         dice = random.Random(collection)
         async with AsyncMongoClient[dict[str, Any]](self.real.mongodb_uri) as client:
             documents = client[self.real.database][collection]
-            while True:
+            while not self.gone:
                 ids = [row["_id"] async for row in documents.find({}, {"_id": 1})]
                 dice.shuffle(ids)
                 for key in ids:
+                    if self.gone:
+                        return
                     wanted: dict[str, Any] = {"$inc": {NOTES[collection]: 1}, "$set": {"owner.desk": collection}}
                     where: dict[str, Any] = {"_id": key}
                     if collection == "positions":
@@ -67,11 +70,8 @@ async def neighbours(real: Real) -> AsyncIterator[Neighbours]:
     try:
         yield made
     finally:
-        for task in tasks:
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if not isinstance(result, asyncio.CancelledError):
-                raise AssertionError("a neighbour failed") from result
+        made.gone = True  # not cancelled: what they have written is what they have counted
+        await asyncio.gather(*tasks)
 
 
 async def test_no_order_fails_because_others_write_the_same_documents_and_what_they_wrote_stays(
@@ -88,7 +88,7 @@ async def test_no_order_fails_because_others_write_the_same_documents_and_what_t
         with world.start() as service:
             await service.ready()
             await world.publish(*load)
-            orders = await world.settled(COUNT, seconds=90)
+            orders = await world.settled(COUNT, seconds=PATIENCE)
             assert await asyncio.to_thread(service.stop) == 0
     assert {row["status"] for row in orders} == {"FILLED"}
     assert "WARNING" not in service.console

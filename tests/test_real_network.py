@@ -14,11 +14,11 @@ from pathlib import Path
 
 import chaos
 import pytest
-from harness import Listener, Real, Service, World
+from harness import FINAL, PATIENCE, Listener, Real, Service, World, order, until
 from invariants import check
 from tcp_link import Link, link_to
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 LEASE_SECONDS = 3.0
 
@@ -53,12 +53,13 @@ def sent_between(world: World, since: datetime, until_: datetime) -> list[dateti
 
 async def test_a_slow_database_makes_the_service_slow_and_nothing_else(world: World, link: Link) -> None:
     """200 ms per round trip: what one order costs in them, a burst shares."""
+    del world.variables["WORKER_LEASE_SECONDS"]
     link.delay_seconds = 0.1
-    load = chaos.messages(60, random.Random(6))
+    load = chaos.messages(24, random.Random(6))
     with world.start() as service:
         await service.ready(60)
         await world.publish(*load)
-        await world.settled(len(load), seconds=90)
+        await world.settled(len(load), seconds=PATIENCE)
         assert "starts over" not in service.console
         link.delay_seconds = 0.0
         assert await asyncio.to_thread(service.stop) == 0
@@ -66,6 +67,32 @@ async def test_a_slow_database_makes_the_service_slow_and_nothing_else(world: Wo
     assert found.wrong == []
     assert found.at_broker == len(load), "a slow database is no reason to refuse an order"
     assert link.connections > 0
+
+
+async def test_a_database_so_slow_that_no_heartbeat_is_fresh_holds_orders_back_and_refuses_none(
+    world: World, link: Link
+) -> None:
+    """The broker has nothing to do with it, and was not asked: CONNECTION_FAILED would be a lie."""
+    world.variables["WORKER_LEASE_SECONDS"] = "2"
+    link.delay_seconds = 0.1
+    load = [order(f"o_{number}", symbol=f"S{number}", account_id=chaos.ACCOUNTS[number % 3]) for number in range(6)]
+    with world.start() as service:
+        await service.ready(60)
+        await world.publish(*load)
+
+        async def ended_or_tried_often() -> bool:
+            rows = await world.load("orders")
+            return len(rows) == 6 and all(row["status"] in FINAL or row["state"]["attempts"] > 5 for row in rows)
+
+        await until(
+            ended_or_tried_often, seconds=PATIENCE, what="every order has ended, or was held back again and again"
+        )
+        link.delay_seconds = 0.0
+        await world.settled(len(load))
+        assert await asyncio.to_thread(service.stop) == 0
+    found = await check(world, [message["signal_id"] for message in load], await world.confirmations())
+    assert found.wrong == []
+    assert found.by_status == {"FILLED": 6}
 
 
 async def test_a_database_behind_a_hole_in_the_network_loses_nothing_and_nothing_is_sent_meanwhile(
@@ -117,7 +144,7 @@ async def test_a_worker_cut_off_from_the_database_is_replaced_and_sends_nothing_
                 link.release()
                 await cut_off.says("starts over")
                 await world.publish(*load[60:])
-                await world.settled(len(load), seconds=90)
+                await world.settled(len(load), seconds=PATIENCE)
                 placed = sent_by(cut_off, begin)
                 assert await asyncio.to_thread(other.stop) == 0
             assert await asyncio.to_thread(cut_off.stop) == 0

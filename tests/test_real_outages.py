@@ -15,13 +15,13 @@ from typing import Any
 import chaos
 import pytest
 from emulator import Emulator
-from harness import Listener, Real, World
+from harness import PATIENCE, Listener, Real, World
 from invariants import Findings, check
 from mongod import Mongod
 from producer import Producer
 from real_servers import MongoDatabase
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 DATABASE, PROJECT = "outages", "exec-test-outages"
 VARIABLES = {
@@ -61,13 +61,13 @@ async def test_a_service_killed_in_a_burst_and_restarted_under_its_worker_id_tak
     """P1, P3, P5. The lease is so long that whoever waited for it would come too late for every deadline here."""
     lease = 90.0
     world = await made(tmp_path, real, WORKER_ID="worker-1", WORKER_LEASE_SECONDS=f"{lease:g}")
-    load = chaos.messages(120, random.Random(2))
+    load = chaos.messages(80, random.Random(2))
     with world.start() as first:
         await first.ready()
-        await world.publish(*load[:60])
+        await world.publish(*load[:40])
         await first.says("Order submitted")
-        await world.publish(*load[60:])
-        await first.says(f"Received order: {load[60]['signal_id']}")
+        await world.publish(*load[40:])
+        await first.says(f"Received order: {load[40]['signal_id']}")
         first.kill()
     unfinished = await world.load("orders", {"status": ["PENDING", "SUBMITTING", "UNKNOWN", "SUBMITTED"]})
     assert unfinished, "the kill came too late to be one in the middle of a burst"
@@ -103,7 +103,7 @@ async def test_the_database_is_killed_and_steps_down_under_load_and_the_service_
             await asyncio.to_thread(own_mongod.step_down, 5)
             await asyncio.to_thread(own_mongod.wait_until_primary)
             await producer.finished()
-            orders = await world.settled(len(load), seconds=75)
+            orders = await world.settled(len(load), seconds=PATIENCE)
             assert service.process.poll() is None
             assert "starts over" not in service.console
             assert await asyncio.to_thread(service.stop) == 0

@@ -43,7 +43,7 @@ def without_servers(**variables: str) -> Mapping[str, str]:
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
 
 
 def not_listening(address: str) -> bool:
@@ -77,7 +77,7 @@ def test_it(mongodb, number):
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_workers_of_a_run_share_one_of_each_and_the_run_ends_them(tmp_path: Path) -> None:
     command = tiny(tmp_path, SHARED)
     done = run([*command, "-n", "2", "--dist", "each"], {**without_servers(), "TMPDIR": str(tmp_path)})
@@ -105,7 +105,7 @@ def test_it(mongodb_uri, pubsub_emulator, own_mongod, pytestconfig):
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_run_that_is_killed_takes_its_servers_with_it(tmp_path: Path) -> None:
     process = subprocess.Popen(tiny(tmp_path, KILLED), env=without_servers(), stdout=subprocess.DEVNULL)
     try:
@@ -133,7 +133,7 @@ def test_of_something_else(): pass
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_without_servers_their_tests_are_skipped_loudly_or_fail_on_demand(tmp_path: Path) -> None:
     # No mongod and no gcloud on the PATH, and a package `fiftyone` without the program before the real one.
     (tmp_path / "bin").mkdir()
@@ -156,7 +156,7 @@ def test_without_servers_their_tests_are_skipped_loudly_or_fail_on_demand(tmp_pa
     assert failed.stdout.count("ERROR") >= 4
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_servers_that_are_given_are_used(tmp_path: Path, mongodb_uri: str, pubsub_emulator: str) -> None:
     expected = (mongodb_uri, pubsub_emulator)
     test = f"def test_it(mongodb_uri, pubsub_emulator): assert (mongodb_uri, pubsub_emulator) == {expected}"
@@ -167,7 +167,7 @@ def test_servers_that_are_given_are_used(tmp_path: Path, mongodb_uri: str, pubsu
     assert is_emulator(pubsub_emulator)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_one_that_is_given_and_does_not_answer_is_no_server_and_its_uri_is_a_secret(tmp_path: Path) -> None:
     given = {"MONGODB_URI": "mongodb://user:hunter2@127.0.0.1:1/?serverSelectionTimeoutMS=200"}
     tests = "def test_store(mongodb): pass\ndef test_bus(pubsub_project): pass\n"

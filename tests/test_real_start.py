@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from emulator import ask, delete_project
-from harness import ORDERS_SUBSCRIPTION, ORDERS_TOPIC, READY, Real, World, until
+from harness import ORDERS_SUBSCRIPTION, ORDERS_TOPIC, PATIENCE, READY, Real, World, until
 from keeper import ProcessId
 from mongod import Mongod
 from pymongo.errors import PyMongoError
 from server import CannotBeHad
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 SETUP = "exec-service setup"
 PASSWORD = "hunter2222"
@@ -80,7 +80,9 @@ class Places:
             if "deadLetterPolicy" in settings:
                 settings["deadLetterPolicy"] = {"deadLetterTopic": f"{path}/topics/graveyard", "maxDeliveryAttempts": 5}
             ask(self._real.emulator, "PUT", f"/v1/{path}/subscriptions/{ORDERS_SUBSCRIPTION}", settings)
-        return World(self._directory / name, variables, replace(self._real, project=name))
+        directory = self._directory / name
+        directory.mkdir()
+        return World(directory, variables, replace(self._real, project=name))
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ async def test_what_cannot_be_used_ends_the_start_with_one_and_a_sentence_that_n
             async def ended() -> bool:
                 return service.process.poll() is not None  # noqa: B023  # asked before the next one's turn
 
-            await until(ended, seconds=60, what=f"{name}: the start ends")
+            await until(ended, seconds=PATIENCE, what=f"{name}: the start ends")
             assert service.process.returncode == 1, name
             # The sentence comes last, on one line, with all that it takes.
             last = service.console.strip().splitlines()[-1]

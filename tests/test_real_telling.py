@@ -15,7 +15,7 @@ from harness import Real, World, order
 from invariants import check
 from telegram_server import TOKEN, TelegramServer
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

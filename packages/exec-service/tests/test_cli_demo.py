@@ -23,7 +23,7 @@ from exec_service.demo.world import World
 D = Decimal
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_day_ends_as_it_must_and_nothing_is_left_behind(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "exec_service", "demo", "--fast", "--json"],

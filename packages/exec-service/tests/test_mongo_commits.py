@@ -557,7 +557,7 @@ async def disturbed(own_mongod: Mongod, disturb: Any, times: int) -> None:
             await check_all_there_once(store, acknowledged)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_a_server_killed_again_and_again_loses_and_doubles_no_commit(own_mongod: Mongod) -> None:
     def kill_and_start() -> None:
         own_mongod.kill()
@@ -566,7 +566,7 @@ async def test_a_server_killed_again_and_again_loses_and_doubles_no_commit(own_m
     await disturbed(own_mongod, kill_and_start, 6)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_a_primary_that_steps_down_again_and_again_loses_and_doubles_no_commit(own_mongod: Mongod) -> None:
     def step_down() -> None:
         own_mongod.step_down(1)

@@ -135,7 +135,7 @@ async def test_an_ordering_key_keeps_its_order_when_a_worker_leaves(pubsub_proje
         assert "y" in texts(messages)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_an_emulator_that_was_killed_is_used_again_once_it_is_set_up(own_emulator: Any) -> None:
     project = "project"
     await make_subscriptions(project, 20, ordered=True)

@@ -133,9 +133,5 @@ class _Examination:
 
 
 def _capitalised(check: Check) -> Check:
-    """The same, as sentences."""
-    return replace(
-        check,
-        detail=check.detail[:1].upper() + check.detail[1:],
-        fix=check.fix and check.fix[:1].upper() + check.fix[1:],
-    )
+    """The same, its fix as a sentence. A detail may begin with a name, and names stay as they are."""
+    return replace(check, fix=check.fix and check.fix[:1].upper() + check.fix[1:])

@@ -47,14 +47,14 @@ def explained(error: Exception) -> click.ClickException | None:
     from exec_core.errors import ConfigurationError, PluginError
 
     from exec_service.buses import BusError
-    from exec_service.stores import StoreError
+    from exec_service.stores import StoreError, StoreMisconfigured
 
     match error:
         case click.ClickException():
             return None
         case ConfigurationError():
             return Unusable(_listed(error.problems))
-        case PluginError():
+        case PluginError() | StoreMisconfigured():
             return Unusable(str(error))
         case StoreError() | BusError():
             return Failed(str(error))

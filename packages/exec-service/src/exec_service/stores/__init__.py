@@ -57,6 +57,10 @@ class StoreError(Exception):
     """The store could not do it."""
 
 
+class StoreMisconfigured(StoreError):
+    """The settings name no store that could ever be opened."""
+
+
 class StoreUnavailable(StoreError):
     """It cannot be reached, or is busy beyond patience; nothing is known to be written. Try again."""
 

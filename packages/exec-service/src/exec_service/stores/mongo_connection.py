@@ -22,7 +22,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from exec_service.redaction import Redactor
-from exec_service.stores import StoreError, StoreUnavailable
+from exec_service.stores import StoreError, StoreMisconfigured, StoreUnavailable
 from exec_service.stores.mongo_codec import RAW
 from exec_service.stores.mongo_errors import is_refusal_of_user, text_of, translate
 
@@ -133,7 +133,7 @@ class Connection:
             problem = unusable_uri(f"the driver refuses it ({type(error).__name__})")
         else:
             return client
-        raise StoreError(problem)  # outside of `except`: no exception that knows the URI hangs on to it
+        raise StoreMisconfigured(problem)  # outside of `except`: no exception that knows the URI hangs on to it
 
     async def _meet(self, client: AsyncMongoClient[Any], troubles: _Troubles) -> None:
         """Wait for a primary, unless every server that answers is of a kind that will never be one."""
@@ -218,13 +218,13 @@ def hosts(uri: SecretStr) -> str:
     text = uri.get_secret_value()
     scheme = _URI.match(text)
     if scheme is None:
-        raise StoreError(unusable_uri("it does not begin with mongodb:// or mongodb+srv://"))
+        raise StoreMisconfigured(unusable_uri("it does not begin with mongodb:// or mongodb+srv://"))
     authority = re.split(r"[/?]", text[scheme.end() :], maxsplit=1)[0]
     if "@" not in authority and "@" in text:
-        raise StoreError(unusable_uri("its user or password holds a / or a ? that is not percent-encoded"))
+        raise StoreMisconfigured(unusable_uri("its user or password holds a / or a ? that is not percent-encoded"))
     found = authority.rpartition("@")[2]
     if not found:
-        raise StoreError(unusable_uri("it names no host"))
+        raise StoreMisconfigured(unusable_uri("it names no host"))
     return found
 
 
