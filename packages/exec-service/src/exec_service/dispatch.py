@@ -41,6 +41,10 @@ SWEEP_SECONDS = 1.0
 UNANSWERED = frozenset({OrderStatus.PENDING, OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
 
 
+class _LeaseInDoubt(NotSent):
+    """The store is slow or away: nothing was sent, and nothing is the broker's fault."""
+
+
 class Dispatcher:
     """One account's sender."""
 
@@ -163,8 +167,8 @@ class Dispatcher:
                     failure = await self._attempt(entry)
                     if failure is None:
                         continue
-                    if isinstance(failure, AuthenticationFailed):
-                        wait = 1.0
+                    if isinstance(failure, AuthenticationFailed | _LeaseInDoubt):
+                        wait = 1.0  # no attempt at the broker: it was not asked
                     else:
                         tries += 1
                         if tries > self._max_retries:
@@ -253,7 +257,7 @@ class Dispatcher:
             return None
         if not self._may_send():
             await self._execution.apply(order_id, SendFailed("this worker's lease may have run out"))
-            return NotSent("this worker's lease may have run out")
+            return _LeaseInDoubt("this worker's lease may have run out")
         # The slot and the commit may have taken long: what held before them is asked again.
         current = self._ledger.get(order_id) or sent
         if current.order.cancel is not None or self._execution.stale(current.record, self._clock()) is not None:
