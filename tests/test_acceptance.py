@@ -130,7 +130,7 @@ async def test_two_alive_under_one_worker_id_the_second_refuses_to_start(world: 
     with world.start() as first:
         await first.ready()
         with world.start() as second:
-            assert second.process.wait(timeout=30) == 1
+            assert second.process.wait(timeout=PATIENCE) == 1
             assert "worker-1" in second.console
             assert "Traceback" not in second.console
         first.kill()
