@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -29,6 +30,16 @@ def project(package: str) -> dict[str, Any]:
 def wheel(package: str) -> str:
     """The wheel of a package, as `build` left it."""
     return str(DIST / f"{package.replace('-', '_')}-{project(package)['version']}-py3-none-any.whl")
+
+
+def wheels(package: str) -> list[str]:
+    """The wheels of a package and of those of ours that it depends on, each by its path.
+
+    Never by name from `dist/`: an installer may take a wheel of the same name and version from its cache.
+    """
+    names = {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in project(package)["dependencies"]}
+    ours = {file for name in PACKAGES if name in names for file in wheels(name)}
+    return [wheel(package), *sorted(ours)]
 
 
 def install_tools(session: nox.Session, group: str) -> None:
@@ -76,7 +87,7 @@ def build(session: nox.Session) -> None:
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def packages(session: nox.Session, package: str) -> None:
     """Each package alone, from its wheel, with its own dependencies only: what is not declared is missed here."""
-    session.install("--find-links", str(DIST), wheel(package))
+    session.install(*wheels(package))
     check_requirements(session)
     session.run("python", "-W", "error", ".ci/import_everything.py", package)
     for script in project(package).get("scripts", {}):
