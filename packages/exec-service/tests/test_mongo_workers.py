@@ -328,7 +328,7 @@ async def test_a_silent_worker_on_another_machine_loses_its_lease_to_who_follows
 
 async def test_of_two_who_come_at_once_one_becomes_the_worker(mongodb: MongoDatabase, store: MongoStore) -> None:
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as other:
-        for number in range(5):
+        for number in range(100):
             outcomes = await asyncio.gather(
                 store.take_lease(f"{number}", 30), other.take_lease(f"{number}", 30), return_exceptions=True
             )

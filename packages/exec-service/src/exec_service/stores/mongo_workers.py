@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -35,6 +37,13 @@ Row = dict[str, Any]
 
 #: Which stores of this process hold a lease, by database and worker; with the epoch of the newest.
 _held_here: Final[dict[tuple[str, str], tuple[object, int]]] = {}
+
+
+@dataclass(slots=True)
+class _Hold:
+    """Whether the row that a worker is held for was written."""
+
+    stands: bool = False
 
 
 class Workers:
@@ -158,7 +167,7 @@ class Workers:
         }
 
     async def _insert(self, worker_id: str, seconds: float) -> bool:
-        with self._connection.bounded(f"take the lease of {worker_id}"):
+        with self._holding(worker_id, 1) as hold, self._connection.bounded(f"take the lease of {worker_id}"):
             try:
                 await self._connection.collection(WORKERS).update_one(
                     {"_id": worker_id, "epoch": 0},
@@ -167,22 +176,45 @@ class Workers:
                 )
             except DuplicateKeyError:
                 return False
+            hold.stands = True
         return True
 
     async def _take_over(self, row: Row, seconds: float) -> bool:
         """Raise the epoch, if nothing has moved since the row was read."""
         await self._end_sessions([row])
-        with self._connection.bounded(f"take the lease of {row['_id']}"):
+        epoch = row["epoch"] + 1
+        with self._holding(row["_id"], epoch) as hold, self._connection.bounded(f"take the lease of {row['_id']}"):
             done = await self._connection.collection(WORKERS).update_one(
                 {"_id": row["_id"], "epoch": row["epoch"], "heartbeat": row["heartbeat"]},
-                [{"$set": {**_literal(self._values(seconds)), "epoch": row["epoch"] + 1, **_NOW}}],
+                [{"$set": {**_literal(self._values(seconds)), "epoch": epoch, **_NOW}}],
             )
-        if done.matched_count == 1:
+            hold.stands = done.matched_count == 1
+        if hold.stands:
             await self._end_sessions([row])
-        return done.matched_count == 1
+        return hold.stands
+
+    @contextmanager
+    def _holding(self, worker_id: str, epoch: int) -> Iterator[_Hold]:
+        """Hold the worker from before its row is written: a store beside us reads the row sooner than we go on, and
+        would take a row of this process that nobody holds for that of a store which was left.
+
+        :raises WorkerAlive: that store is about to write this very epoch itself.
+        """
+        key = (self._database_id, worker_id)
+        before = _held_here.get(key)
+        if before is not None and before[0] is not self and before[1] >= epoch:
+            raise WorkerAlive(f"worker {worker_id} is running already, in this process; choose another WORKER_ID")
+        _held_here[key] = (self, epoch)
+        hold = _Hold()
+        try:
+            yield hold
+        finally:
+            if not hold.stands:
+                _held_here.pop(key, None)
+                if before is not None:
+                    _held_here[key] = before
 
     async def _taken(self, worker_id: str, lease: Lease) -> Lease:
-        _held_here[(self._database_id, worker_id)] = (self, lease.epoch)
         gone = [row for row in await self._rows({"released": False}) if self._is_gone(row) and row["_id"] != worker_id]
         await self._end_sessions(gone)
         return lease
