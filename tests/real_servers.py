@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import pytest
 from emulator import Emulator, delete_project, is_emulator
 from keeper import Kept, ProcessId
-from mongod import Mongod, check_replica_set, drop_database
+from mongod import Mongod, Standalone, check_replica_set, drop_database
 from server import CannotBeHad, Server
 
 if TYPE_CHECKING:
@@ -187,6 +187,16 @@ def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
     with _until_killed(mongod):
         _had(MONGODB, mongod.start)
         yield mongod
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[str]:
+    """The address of a MongoDB that is no replica set."""
+    directory = tmp_path / "standalone"
+    mongod = Standalone(directory, ProcessId.of(os.getpid()), removed_with_owner=directory)
+    with _until_killed(mongod):
+        _had(MONGODB, mongod.start)
+        yield f"mongodb://127.0.0.1:{mongod.port}/"
 
 
 @pytest.fixture

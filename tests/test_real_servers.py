@@ -16,7 +16,7 @@ import psutil
 import pytest
 from emulator import Emulator, ask, is_emulator
 from keeper import Kept, ProcessId, keep, wait_until
-from mongod import Mongod, binary, check_replica_set
+from mongod import Mongod, binary, check_replica_set, drop_database
 from real_servers import REQUIRE, MongoDatabase
 from server import CannotBeHad
 
@@ -277,6 +277,38 @@ def test_a_mongod_without_its_run_bit_gets_it_or_is_copied(tmp_path: Path, monke
         assert os.access(copy, os.X_OK)
     assert binary(tmp_path) == program
     assert os.access(program, os.X_OK)
+
+
+IN_A_TRANSACTION = """
+import signal, sys
+from pymongo import MongoClient
+
+client = MongoClient(sys.argv[1])
+with client.start_session() as session, session.start_transaction():
+    client[sys.argv[2]].orders.insert_one({"half": "done"}, session=session)
+    print("in it", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_database_is_dropped_although_somebody_was_killed_in_a_transaction(own_mongod: Mongod) -> None:
+    from pymongo import MongoClient
+
+    with MongoClient[dict[str, Any]](own_mongod.uri) as client:
+        # The server itself would not end it before the test has failed.
+        client.admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": 100_000})
+        client["half"].orders.insert_one({"half": "begun"})
+        client["alive"].orders.insert_one({"number": 1})
+        command = [sys.executable, "-c", IN_A_TRANSACTION, own_mongod.uri, "half"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"in it\n"
+            worker.kill()
+        with client.start_session() as session, session.start_transaction():
+            client["alive"].orders.insert_one({"number": 2}, session=session)
+            drop_database(own_mongod.uri, "half")
+            assert "half" not in client.list_database_names()
+        assert client["alive"].orders.count_documents({}) == 2, "somebody else's transaction was ended"
 
 
 def test_the_run_of_the_build_server_demands_the_servers() -> None:

@@ -5,9 +5,8 @@ one sentence says what is wrong and what to do.
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +15,6 @@ from typing import Any
 import pytest
 from emulator import ask, delete_project
 from harness import ORDERS_SUBSCRIPTION, ORDERS_TOPIC, PATIENCE, READY, Real, World, until
-from keeper import ProcessId
-from mongod import Mongod
-from pymongo.errors import PyMongoError
-from server import CannotBeHad
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -28,35 +23,6 @@ PASSWORD = "hunter2222"
 #: Nobody listens there.
 NOWHERE = "127.0.0.1:1"
 GOOD = {"ackDeadlineSeconds": 20, "enableMessageOrdering": True}
-
-
-class Standalone(Mongod):
-    """A mongod that is no replica set, and has no transactions."""
-
-    def command(self) -> Sequence[str]:
-        command = list(super().command())
-        at = command.index("--replSet")
-        return command[:at] + command[at + 2 :]
-
-    def answers(self) -> bool:
-        try:
-            with self._client() as client:
-                return bool(client.admin.command("ping")["ok"])
-        except PyMongoError:
-            return False
-
-
-@pytest.fixture
-def standalone(tmp_path: Path) -> Iterator[str]:
-    """Its address."""
-    server = Standalone(tmp_path / "standalone", ProcessId.of(os.getpid()))
-    try:
-        server.start()
-        yield f"mongodb://127.0.0.1:{server.port}/"
-    except CannotBeHad as error:
-        pytest.skip(str(error))
-    finally:
-        server.kill()
 
 
 class Places:

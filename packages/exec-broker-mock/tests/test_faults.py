@@ -18,6 +18,7 @@ from exec_core import (
     Instrument,
     NotSent,
     OrderRejected,
+    OrderType,
     OutcomeUnknown,
 )
 from exec_core.plugins import load_broker_plugin
@@ -249,6 +250,51 @@ async def test_a_failed_look_up_is_no_answer(far, connect, new_order):
     far.faults.script("lookup-fails")
     with pytest.raises(ConnectionFailed):
         await broker.find_order(new_order())
+
+
+@pytest.mark.parametrize("question", ["open_orders", "positions", "account"])
+async def test_a_question_about_the_account_fails_as_often_as_scripted(far, connect, account, question):
+    broker = await connect()
+    far.faults.script("list-fails", account_id=account)
+    with pytest.raises(ConnectionFailed, match="reset"):
+        await getattr(broker, question)()
+    await getattr(broker, question)()
+
+
+async def test_an_incomplete_answer_about_the_account_says_so(far, connect, new_order):
+    broker = await connect()
+    await broker.place_order(new_order())
+    await broker.place_order(new_order("rests", order_type=OrderType.LIMIT, limit_price=Decimal(1)))
+    far.faults.script("list-incomplete", count=3)
+    for snapshot in (await broker.open_orders(), await broker.positions()):
+        assert snapshot.items == ()
+        assert not snapshot.view.complete
+    told = await broker.account()
+    assert (told.equity, told.cash, told.buying_power) == (None, None, None)
+    for snapshot in (await broker.open_orders(), await broker.positions()):
+        assert len(snapshot.items) == 1
+        assert snapshot.view.complete
+
+
+async def test_a_fault_of_lists_does_not_concern_look_ups_nor_the_other_way_round(far, connect, new_order):
+    broker = await connect()
+    await broker.place_order(new_order())
+    far.faults.script("list-fails")
+    assert (await broker.find_order(new_order())).has_trace
+    far.faults.clear()
+    far.faults.script("lookup-fails")
+    assert (await broker.positions()).items
+
+
+async def test_some_kinds_are_cleared_and_the_others_stay(far, connect, new_order):
+    far.faults.script("disconnect", seconds=60)
+    far.faults.script("refuse")
+    far.faults.script("lookup-fails")
+    far.faults.clear(FaultKind.DISCONNECT, FaultKind.LOOKUP_FAILS)
+    broker = await connect()
+    await broker.find_order(new_order())
+    with pytest.raises(ConnectionFailed, match="refuses"):
+        await broker.place_order(new_order())
 
 
 async def test_a_cancel_is_ignored(far, connect, new_order, state):

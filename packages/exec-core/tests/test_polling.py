@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from exec_core.errors import AuthenticationFailed, ConnectionFailed
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import BrokerOrderId, ClientOrderId, ExecutionId
-from exec_core.polling import BookPage, OrderBookPoller
+from exec_core.polling import AdaptivePace, BookPage, OrderBookPoller
 from exec_core.reports import CommissionReport, FillReport, OrderReport, ReportStatus
 from exec_core.sides import Side
 
@@ -107,3 +108,88 @@ async def test_a_wake_ends_the_wait() -> None:
     assert venue.looks == 1
     poller.wake.set()
     assert await following == CANCELLED
+
+
+async def test_as_many_looks_in_a_row_may_fail_as_were_allowed() -> None:
+    away = ConnectionFailed("no route")
+    pages = [BookPage([WORKING]), away, away, BookPage([CANCELLED]), away, away, away]
+    stream = OrderBookPoller(Venue(*pages).fetch, at_once, failures=2).reports()
+    assert [await anext(stream), await anext(stream)] == [WORKING, CANCELLED]
+    with pytest.raises(ConnectionFailed, match="no route"):
+        await anext(stream)
+
+
+async def test_a_look_that_fails_is_no_news() -> None:
+    asked: list[bool] = []
+
+    def pace(news: bool) -> float:
+        asked.append(news)
+        return 0.0
+
+    venue = Venue(BookPage([WORKING]), OSError("no route"), BookPage([CANCELLED]))
+    async for report in OrderBookPoller(venue.fetch, pace, failures=1).reports():
+        if report == CANCELLED:
+            break
+    assert asked == [True, False]
+
+
+async def test_a_refused_login_is_never_tried_again() -> None:
+    venue = Venue(AuthenticationFailed("log in"))
+    with pytest.raises(AuthenticationFailed):
+        await anext(OrderBookPoller(venue.fetch, at_once, failures=5).reports())
+    assert venue.looks == 1
+
+
+async def test_after_a_wake_it_looks_on_quickly() -> None:
+    asked: list[bool] = []
+    poller = OrderBookPoller(Venue(BookPage([WORKING]), BookPage([WORKING]), BookPage([CANCELLED])).fetch, at_once)
+
+    def pace(news: bool) -> float:
+        asked.append(news)
+        poller.wake.set()
+        return 3600.0
+
+    poller.pace = pace
+    async for report in poller.reports():
+        if report == CANCELLED:
+            break
+    assert asked == [True, True]
+
+
+def test_the_adaptive_pace_slows_down_while_nothing_happens() -> None:
+    pace = AdaptivePace(1.0, 5.0, slowing=2.0)
+    assert [pace(False), pace(False), pace(False), pace(True), pace(False)] == [2.0, 4.0, 5.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(("fastest", "slowest"), [(0.0, 1.0), (2.0, 1.0)])
+def test_a_pace_that_never_waits_or_speeds_up_is_refused(fastest: float, slowest: float) -> None:
+    with pytest.raises(ValueError, match="pace"):
+        AdaptivePace(fastest, slowest)
+
+
+async def test_when_the_session_is_left_the_reports_end_at_once() -> None:
+    poller = OrderBookPoller(Venue(BookPage([WORKING])).fetch, lambda _news: 3600.0, failures=5)
+    stream = poller.reports()
+    assert await anext(stream) == WORKING
+    following = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    poller.close()
+    with pytest.raises(ConnectionFailed, match="left"):
+        await following
+    with pytest.raises(ConnectionFailed, match="left"):
+        await anext(poller.reports())
+
+
+async def test_a_look_under_way_when_the_session_is_left_is_not_tried_again() -> None:
+    looks = 0
+
+    async def fetch() -> BookPage:
+        nonlocal looks
+        looks += 1
+        poller.close()
+        raise OSError("closed")
+
+    poller = OrderBookPoller(fetch, lambda _news: 3600.0, failures=5)
+    with pytest.raises(ConnectionFailed, match="left"):
+        await anext(poller.reports())
+    assert looks == 1

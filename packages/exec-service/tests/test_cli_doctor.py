@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -442,6 +443,24 @@ def test_a_notifier_that_can_be_checked_is_asked(
     row = found("--embedded", code=int(outcome == "FAILED"))["notifier", "bell"]
     assert row.outcome == outcome
     assert detail in row.detail
+
+
+def test_where_telegram_cannot_be_reached_no_setting_is_blamed_but_the_way_there_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        root = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("USE_MOCK_BROKER", "true")
+        for name, value in {"ENABLED": "true", "BOT_TOKEN": "1:secret", "CHAT_ID": "1", "API_ROOT": root}.items():
+            monkeypatch.setenv(f"TELEGRAM_{name}", value)
+        row = found("--embedded", code=1)["notifier", "telegram"]
+    assert "Connection refused" in row.detail
+    assert f"reaches {root}" in row.detail
+    assert "TELEGRAM_API_ROOT" in row.detail
+    assert "the network" in row.detail
+    assert row.fix is not None
+    assert "Do what the sentence says" in row.fix
 
 
 def test_a_notifier_that_hangs_is_left_alone(bell: Callable[[str], None]) -> None:

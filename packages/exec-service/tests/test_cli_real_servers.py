@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 from exec_service.cli import main
 from harness import Real, World, order, until
-from keeper import ProcessId
-from mongod import Mongod
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 from real_servers import MongoDatabase
-from server import CannotBeHad
 
 SETUP = "exec-service setup"
 MOCK = {"USE_MOCK_BROKER": "true"}
@@ -149,37 +145,13 @@ async def test_a_worker_that_serves_an_account_is_asked_instead_of_the_broker(wo
         await until(told, seconds=20, what="doctor passes on what the worker says")
 
 
-class Standalone(Mongod):
-    """A mongod that is no replica set, and has no transactions."""
-
-    def command(self) -> Sequence[str]:
-        command = list(super().command())
-        at = command.index("--replSet")
-        return command[:at] + command[at + 2 :]
-
-    def answers(self) -> bool:
-        try:
-            with self._client() as client:
-                return bool(client.admin.command("ping")["ok"])
-        except PyMongoError:
-            return False
-
-
-def test_a_standalone_mongod_is_named_with_the_fix(world: World, tmp_path: Path) -> None:
-    standalone = Standalone(tmp_path / "standalone", ProcessId.of(os.getpid()))
-    try:
-        standalone.start()
-    except CannotBeHad as error:
-        pytest.skip(str(error))
-    try:
-        world.variables["MONGODB_URI"] = f"mongodb://127.0.0.1:{standalone.port}/"
-        (check,) = [check for (part, _), check in doctor(world, code=1).items() if part == "mongodb"]
-        assert check["outcome"] == "FAILED"
-        assert "replica set" in f"{check['detail']} {check['fix']}"
-        for command in ("setup", "run"):
-            assert "replica set" in run(world, command, code=1).stderr
-    finally:
-        standalone.kill()
+def test_a_standalone_mongod_is_named_with_the_fix(world: World, standalone: str) -> None:
+    world.variables["MONGODB_URI"] = standalone
+    (check,) = [check for (part, _), check in doctor(world, code=1).items() if part == "mongodb"]
+    assert check["outcome"] == "FAILED"
+    assert "replica set" in f"{check['detail']} {check['fix']}"
+    for command in ("setup", "run"):
+        assert "replica set" in run(world, command, code=1).stderr
 
 
 #: Nobody listens there.

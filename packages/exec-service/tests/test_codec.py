@@ -10,41 +10,16 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from any_documents import keys, times, values
 from exec_service.stores.codec import column, pack, to_text, unpack
 from hypothesis import given
 from hypothesis import strategies as some
+from store_samples import exactly
 
-texts = some.text(some.characters(exclude_categories=["Cs"]))
-keys = texts.filter(lambda key: "\0" not in key) | some.sampled_from(["$decimal", "$time", "$$decimal", "$", "_id"])
-times = some.datetimes(timezones=some.just(UTC))
-decimals = some.builds(
-    lambda digits, exponent: Decimal(digits).scaleb(exponent),
-    some.integers(min_value=-(10**28), max_value=10**28),
-    some.integers(min_value=-6000, max_value=6000),
-)
-plain = (
-    some.none()
-    | some.booleans()
-    | some.integers(min_value=-(2**63), max_value=2**63 - 1)
-    | some.floats(allow_nan=False, allow_infinity=False)
-    | decimals
-    | times.map(lambda time: time.replace(microsecond=time.microsecond // 1000 * 1000))
-    | texts
-)
-values = some.recursive(
-    plain, lambda inner: some.lists(inner, max_size=4) | some.dictionaries(keys, inner, max_size=4), max_leaves=20
-)
+KEYS = keys("$decimal", "$time", "$$decimal", "$", "_id")
 
 
-def exactly(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: exactly(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [exactly(item) for item in value]
-    return (type(value), str(value))
-
-
-@given(some.dictionaries(keys, values, max_size=5))
+@given(some.dictionaries(KEYS, values(KEYS), max_size=5))
 def test_every_document_comes_back_exactly(document: dict[str, Any]) -> None:
     assert exactly(unpack(to_text(pack(document)))) == exactly(document)
 

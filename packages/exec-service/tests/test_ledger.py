@@ -126,21 +126,6 @@ async def test_a_worker_that_lost_its_lease_writes_nothing_more(tmp_path: Path) 
         assert [document["_id"] for document in await store.load(OUTBOX)] == ["before"]
 
 
-async def test_what_an_adopted_account_does_not_hold_is_known_without_asking(tmp_path: Path) -> None:
-    async with running(tmp_path) as (ledger, store):
-        with pytest.raises(NotLoaded):
-            ledger.cached_open_position("key", "acc_1")
-        # Another service's, without a key and an exact part of ours: it stays unread.
-        await store.commit([Write(POSITIONS, "theirs", None, {"account_id": "acc_1", "status": "OPEN", "quantity": 5})])
-        await ledger.adopt_all("acc_1")
-        assert ledger.cached_open_position("key", "acc_1") is None
-        with pytest.raises(NotLoaded):
-            ledger.cached_open_position("key", "acc_2")
-        ledger.forget("acc_1")
-        with pytest.raises(NotLoaded):
-            ledger.cached_open_position("key", "acc_1")
-
-
 async def test_after_a_conflict_about_a_position_nothing_is_taken_for_known(tmp_path: Path) -> None:
     async with running(tmp_path) as (ledger, store):
         await store.commit([Write(POSITIONS, "p", 0, {"revision": 1, "position_key": "key", "status": "OPEN"})])

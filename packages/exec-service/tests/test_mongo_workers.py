@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from exec_service.stores import (
-    FILLS,
     ORDERS,
     LeaseLost,
     StoreUnavailable,
@@ -29,7 +28,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from real_servers import MongoDatabase
-from store_samples import PATIENCE_SECONDS, new, only, order, worker
+from store_samples import PATIENCE_SECONDS, assert_every_commit_is_whole, new, only, order, worker
 
 CHILD = """
 import asyncio, sys
@@ -134,14 +133,7 @@ async def test_kill_9_loses_no_acknowledged_commit_and_leaves_none_half_done(
         async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
             lease = await store.take_lease("w", 30)
             await store.commit([], lease=lease)
-            written = {int(document["_id"]) for document in await store.load(ORDERS)}
-            fills = [int(document["client_order_id"]) for document in await store.load(FILLS)]
-            newest = (await only(store, "accounts", "a"))["newest"]
-
-    assert written >= set(range(1, acknowledged + 1))
-    assert written <= set(range(1, acknowledged + 2))
-    assert newest == max(written)
-    assert sorted(fills) == sorted(list(written) * 10)
+            await assert_every_commit_is_whole(store, acknowledged)
 
 
 async def test_a_killed_worker_is_proven_dead_and_its_id_can_be_taken_at_once(

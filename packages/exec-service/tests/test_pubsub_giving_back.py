@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from exec_service.buses import Bus, BusUnavailable
 from exec_service.buses import pubsub_pulling as pulling
 from exec_service.buses.pubsub import PubSubBus
-from exec_service.buses.pubsub_connection import GRACE_SECONDS, PULL_TIMEOUT_SECONDS, Connection
+from exec_service.buses.pubsub_connection import Connection
 from grpc import StatusCode
 from pubsub_faults import Fail, Late, Stall, Surplus
 from pubsub_server import PubSubServer
@@ -26,23 +25,8 @@ from pubsub_trying import (
     until,
 )
 
-
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubServer]:
-    # Towards an emulator pulls are short, and end by themselves; these tests are about the real ones.
-    monkeypatch.setattr(Connection, "pull_timeout_seconds", PULL_TIMEOUT_SECONDS)
-    monkeypatch.setattr(Connection, "grace_seconds", GRACE_SECONDS)
-    async with PubSubServer() as server:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.host)
-        server.add_topic(PROJECT, TOPIC)
-        server.add_subscription(PROJECT, SUB, TOPIC, ack_deadline_seconds=600)
-        yield server
-
-
-@pytest.fixture
-async def bus(server: PubSubServer) -> AsyncIterator[Bus]:
-    async with PubSubBus(PROJECT) as bus:
-        yield bus
+pytest_plugins = ["pubsub_fixtures"]
+pytestmark = pytest.mark.usefixtures("long_pulls")
 
 
 async def test_leaving_gives_back_at_once_what_was_not_acknowledged(server: PubSubServer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -14,29 +13,9 @@ from grpc import StatusCode
 from pubsub_faults import Fail, Half, Normal, Stall
 from pubsub_memory import MAX_ACKNOWLEDGE_BYTES as GOOGLES_ACKNOWLEDGE_BYTES
 from pubsub_server import PubSubServer
+from pubsub_trying import PROJECT, SUB, TOPIC, soon
 
-PROJECT, TOPIC, SUB = "project", "orders", "orders-sub"
-PATIENCE_SECONDS = 20.0
-
-
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubServer]:
-    async with PubSubServer() as server:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.host)
-        server.add_topic(PROJECT, TOPIC)
-        server.add_subscription(PROJECT, SUB, TOPIC, ack_deadline_seconds=600)
-        yield server
-
-
-@pytest.fixture
-async def bus(server: PubSubServer) -> AsyncIterator[Bus]:
-    async with PubSubBus(PROJECT) as bus:
-        yield bus
-
-
-async def soon(awaitable: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await awaitable
+pytest_plugins = ["pubsub_fixtures"]
 
 
 def outgoing(count: int, *, key: str = "account", size: int = 3) -> list[Outgoing]:

@@ -10,7 +10,7 @@ import pytest
 from exec_service.buses import Bus, BusError, BusUnavailable
 from exec_service.buses import pubsub_pulling as pulling
 from exec_service.buses.pubsub import PubSubBus
-from exec_service.buses.pubsub_connection import GRACE_SECONDS, PULL_TIMEOUT_SECONDS, Connection
+from exec_service.buses.pubsub_connection import Connection
 from grpc import StatusCode
 from pubsub_faults import Empty, Fail, Late, Normal, Repeated, Reversed, Stall, Surplus
 from pubsub_server import PubSubServer
@@ -27,23 +27,8 @@ from pubsub_trying import (
     until,
 )
 
-
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubServer]:
-    # Towards an emulator pulls are short, and end by themselves; these tests are about the real ones.
-    monkeypatch.setattr(Connection, "pull_timeout_seconds", PULL_TIMEOUT_SECONDS)
-    monkeypatch.setattr(Connection, "grace_seconds", GRACE_SECONDS)
-    async with PubSubServer() as server:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.host)
-        server.add_topic(PROJECT, TOPIC)
-        server.add_subscription(PROJECT, SUB, TOPIC, ack_deadline_seconds=600)
-        yield server
-
-
-@pytest.fixture
-async def bus(server: PubSubServer) -> AsyncIterator[Bus]:
-    async with PubSubBus(PROJECT) as bus:
-        yield bus
+pytest_plugins = ["pubsub_fixtures"]
+pytestmark = pytest.mark.usefixtures("long_pulls")
 
 
 # ---------------------------------------------------------------------- one request at a time, and its messages
@@ -112,9 +97,7 @@ async def test_a_long_poll_that_ends_without_messages_was_heard_all_the_same(ser
     server.script("Pull", Fail(StatusCode.DEADLINE_EXCEEDED))
     assert bus.heard_at is None
     pulling = asyncio.create_task(bus.pull(SUB, 1))
-    async with asyncio.timeout(20):
-        while server.count("Pull") < 2:  # noqa: ASYNC110  # the server does not tell
-            await asyncio.sleep(0.01)
+    await soon(server.arrived("Pull", 2))
     assert bus.heard_at is not None
     pulling.cancel()
     await asyncio.wait([pulling])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
+from typing import Any
 
+import pytest
 from exec_core import BrokerOrderId, Commission, CommissionReport, ExecutionId, Fill, FillReport, Side
 from exec_core.clock import utc_now
 from exec_service.service import Service
+from exec_service.stores import StoreUnavailable
 from messages import order
 from rig import Rig
 
@@ -40,16 +44,21 @@ async def test_an_execution_before_the_answer_is_kept_and_booked_when_the_id_is_
         assert not await take(service, cost)
         assert not await take(service, fill("early-1", "mock-1"))
         assert len(await rig.load("unmatched_reports")) == 2
+
+        async def all_matched() -> bool:
+            return all(report["matched_at"] for report in await rig.load("unmatched_reports"))
+
         document = await rig.reaches("sig_1", "FILLED")
+
+        async def costs_known() -> bool:
+            return (await rig.order("sig_1"))["commission"] == Decimal("0.7")
+
+        # Before the service stops: what is not booked by then is so after the next start.
+        await rig.until(costs_known, "the commission is booked")
+        await rig.until(all_matched, "what was kept is marked as booked")
     assert document["order_id"] == "mock-1"
     assert document["filled_quantity"] == 100
-
-    async def costs_known() -> bool:
-        return (await rig.order("sig_1"))["commission"] == Decimal("0.7")
-
-    await rig.until(costs_known, "the commission is booked")
     assert (await rig.position())["commission"] == 0.7
-    assert all(report["matched_at"] for report in await rig.load("unmatched_reports"))
 
 
 async def test_an_execution_of_somebody_elses_order_is_kept_and_changes_nothing(rig: Rig) -> None:
@@ -68,3 +77,31 @@ async def test_what_was_kept_is_booked_after_a_restart(rig: Rig) -> None:
         await rig.publish(order("sig_1", **RESTING))
         document = await rig.reaches("sig_1", "FILLED")
     assert document["avg_fill_price"] == Decimal(229)
+
+
+async def test_a_fill_that_can_neither_be_booked_nor_kept_now_is_both_later(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig.service() as service:
+        await rig.publish(order("sig_1", **RESTING))
+        document = await rig.reaches("sig_1", "SUBMITTED")
+        receiver = service.desks["acc_1"].receiver
+        insert, away = receiver._store.insert, [StoreUnavailable("away"), StoreUnavailable("away")]
+
+        def fails(*_: object) -> asyncio.Future[Any]:
+            booked = asyncio.get_running_loop().create_future()
+            booked.set_exception(ZeroDivisionError())
+            return booked
+
+        async def insert_later(*arguments: Any) -> Any:
+            if away:
+                raise away.pop()
+            return await insert(*arguments)
+
+        monkeypatch.setattr(receiver._store, "insert", insert_later)
+        with monkeypatch.context() as broken:
+            broken.setattr(receiver._execution, "receive", fails)
+            with pytest.raises(ZeroDivisionError):
+                await take(service, fill("f-1", document["order_id"]))
+        assert (await rig.reaches("sig_1", "FILLED"))["filled_quantity"] == 100
+    assert away == []

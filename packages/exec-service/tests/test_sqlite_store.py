@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from exec_service.stores import FILLS, ORDERS, Not, StoreError, StoreUnavailable, WorkerAlive, Write
 from exec_service.stores.sqlite import SqliteStore
-from store_samples import PATIENCE_SECONDS, new, only, order, worker
+from store_samples import PATIENCE_SECONDS, assert_every_commit_is_whole, new, order, worker
 from store_suite import OpenStore, StoreSuite
 
 
@@ -279,14 +279,7 @@ async def test_kill_9_loses_no_acknowledged_commit_and_leaves_none_half_done(tmp
         acknowledged = int(rest[-1]) if rest else kill_after
 
         async with SqliteStore(tmp_path) as store:
-            written = {int(document["_id"]) for document in await store.load(ORDERS)}
-            fills = [int(document["client_order_id"]) for document in await store.load(FILLS)]
-            newest = (await only(store, "accounts", "a"))["newest"]
-
-    assert written >= set(range(1, acknowledged + 1))
-    assert written <= set(range(1, acknowledged + 2))
-    assert newest == max(written)
-    assert sorted(fills) == sorted(list(written) * 10)
+            await assert_every_commit_is_whole(store, acknowledged)
 
 
 async def test_a_killed_worker_is_proven_dead_and_its_id_can_be_taken_at_once(tmp_path: Path) -> None:

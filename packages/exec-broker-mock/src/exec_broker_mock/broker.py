@@ -18,6 +18,7 @@ from exec_core.broker import (
 )
 from exec_core.capabilities import Capabilities, Idempotency
 from exec_core.clock import Clock
+from exec_core.errors import OrderUnsupported
 from exec_core.instruments import AssetClass
 from exec_core.orders import Order, OrderType, TimeInForce
 from exec_core.reports import OrderReport, Report
@@ -53,7 +54,13 @@ class MockBroker:
         await self._session.close()
 
     async def place_order(self, order: Order) -> Placed:
-        """Send the order. :raises OrderRejected, NotSent: as the contract says; anything else: it may be live."""
+        """Send the order. :raises OrderRejected, NotSent: as the contract says; anything else: it may be live.
+
+        :raises OrderUnsupported: also without the core's guard; the venue would take what it does not understand.
+        """
+        refusal = CAPABILITIES.refusal(order.request)
+        if refusal is not None:
+            raise OrderUnsupported(refusal, broker="mock", client_order_id=order.client_order_id)
         answer = await self._session.place(order)
         row, book_id = answer.order, answer.broker_order_id
         if row is None or book_id is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType, TracebackType
 from typing import ClassVar, Final
 from uuid import uuid4
 
 from exec_core.broker import BrokerConfig
+from exec_core.clock import utc_now
 from exec_core.fills import Commission
 from exec_core.identifiers import AccountId, SignalId
 from exec_core.instruments import AssetClass, Instrument, Right
@@ -25,13 +26,18 @@ from exec_broker_mock.matching import QUANTITY_INCREMENTS
 from exec_broker_mock.reporting import effective
 from exec_broker_mock.rows import FillRow, OrderRow, moment
 from exec_broker_mock.settings import MockBrokerSettings
-from exec_broker_mock.venue import Link
 from exec_broker_mock.venue import Venue as Market
+from exec_broker_mock.venue import target_of
 
 #: Nothing trades by itself: every fill is a year away.
 _YEAR: Final = 31_536_000
-_HOUR: Final = 3_600.0
+#: How late a commission is that was withheld: longer than any card, and so short that many of them are within the
+#: time for which the venue tells a new session of ended orders.
+_LATE: Final = 600.0
 _OFTEN: Final = 1_000_000
+_BY_HAND: Final = "by hand"
+_FAILS: Final = (FaultKind.LOOKUP_FAILS, FaultKind.LIST_FAILS)
+_INCOMPLETE: Final = (FaultKind.INCOMPLETE, FaultKind.LIST_INCOMPLETE)
 
 _INSTRUMENTS: Final[Mapping[AssetClass, Instrument]] = MappingProxyType(
     {
@@ -49,12 +55,12 @@ _INSTRUMENTS: Final[Mapping[AssetClass, Instrument]] = MappingProxyType(
 
 @dataclass(slots=True)
 class _Clock:
-    """Time that moves when the kit moves it."""
+    """The time of day, and what the kit moved it ahead: views of the book cover what was sent until now."""
 
-    now: datetime
+    ahead: timedelta = timedelta(0)
 
     def __call__(self) -> datetime:
-        return self.now
+        return utc_now() + self.ahead
 
 
 class MockVenue(Venue):
@@ -69,7 +75,7 @@ class MockVenue(Venue):
 
     def __init__(self) -> None:
         self._account_id = AccountId(f"kit_{uuid4().hex[:12]}")
-        self._clock = _Clock(datetime.now(UTC))
+        self._clock = _Clock()
         self._book = memory_book(self._account_id, self._clock)
         self._market = Market(self._book)
         self._desk = Desk(self._market)
@@ -97,7 +103,7 @@ class MockVenue(Venue):
     def _venue_order(self, row: OrderRow) -> VenueOrder:
         return VenueOrder(
             self._book.broker_order_id(row.number),
-            row.client_order_id,
+            row.client_order_id if row.strategy_name != _BY_HAND else None,
             row.symbol,
             row.side,
             row.order_type,
@@ -122,7 +128,6 @@ class MockVenue(Venue):
         )
 
     async def fill(self, broker_order_id: str, quantity: Decimal, price: Decimal) -> VenueExecution:
-        self._clock.now += timedelta(milliseconds=1)
         return await self._executed(self._desk.fill(broker_order_id, quantity, price))
 
     async def _executed(self, execution_id: str) -> VenueExecution:
@@ -148,17 +153,17 @@ class MockVenue(Venue):
         return await self._executed(execution_id)
 
     async def withhold_commissions(self) -> None:
-        self._faults.script(FaultKind.LATE_COMMISSION, count=_OFTEN, seconds=_HOUR)
+        self._faults.script(FaultKind.LATE_COMMISSION, count=_OFTEN, seconds=_LATE)
 
     async def bill(self) -> None:
-        self._clock.now += timedelta(seconds=_HOUR)
+        self._clock.ahead += timedelta(seconds=_LATE)
         self._market.advance()
 
     async def trade_by_hand(self, tradable: Tradable, side: Side, quantity: Decimal) -> VenueOrder:
         request = OrderRequest(
             SignalId(f"by hand {uuid4().hex}"),
             self._account_id,
-            "by hand",
+            _BY_HAND,
             tradable.instrument,
             side,
             OrderType.LIMIT,
@@ -166,10 +171,12 @@ class MockVenue(Venue):
             limit_price=tradable.price,
         )
         settings = MockBrokerSettings(fill_delay_seconds=_YEAR)
-        with self._book.transaction(write=False):
-            link = Link(self._account_id, self._book.last_order_number() + _OFTEN)
-        self._market.place(Order.new(request), settings, link)
-        return (await self.orders())[-1]
+        with self._book.transaction():
+            # Not through a session: a person meets no line that is down, and no fault that waits for an order.
+            order, now = Order.new(request), self._book.now()
+            self._market.bring_up(now)
+            row = self._market.accept(order, settings, target_of(order, self._account_id), None, now)
+            return self._venue_order(row)
 
     async def refuse_next(self, reason: str) -> None:
         self._faults.script(FaultKind.REJECT, reason=reason)
@@ -187,13 +194,17 @@ class MockVenue(Venue):
         self._faults.script(FaultKind.CANCEL_IGNORED, count=_OFTEN)
 
     async def fail_questions(self) -> None:
-        self._faults.script(FaultKind.LOOKUP_FAILS, count=_OFTEN)
+        await self.answer_questions()
+        for kind in _FAILS:
+            self._faults.script(kind, count=_OFTEN)
 
     async def answer_in_part(self) -> None:
-        self._faults.script(FaultKind.INCOMPLETE, count=_OFTEN)
+        await self.answer_questions()
+        for kind in _INCOMPLETE:
+            self._faults.script(kind, count=_OFTEN)
 
     async def answer_questions(self) -> None:
-        self._faults.clear()
+        self._faults.clear(*_FAILS, *_INCOMPLETE)
 
     async def repeat_reports(self) -> None:
         self._faults.script(FaultKind.DUPLICATE, count=_OFTEN)
@@ -205,13 +216,13 @@ class MockVenue(Venue):
         self._faults.script(FaultKind.DISCONNECT, account_id=self._account_id, seconds=_YEAR)
 
     async def reconnect(self) -> None:
-        self._faults.clear()
+        self._faults.clear(FaultKind.DISCONNECT)
 
     async def forbid_login(self) -> None:
         self._faults.script(FaultKind.LOGIN, account_id=self._account_id, seconds=_YEAR)
 
     async def allow_login(self) -> None:
-        self._faults.clear()
+        self._faults.clear(FaultKind.LOGIN)
 
 
 class TestMock(BrokerConformance):

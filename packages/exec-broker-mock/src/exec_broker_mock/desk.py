@@ -42,7 +42,7 @@ class Desk:
         """Execute an order now: what is left of it, at the market price, unless told otherwise.
 
         An order that has ended can be filled too, and beyond its quantity: such executions do come late. It is FILLED
-        once its quantity is complete, else it keeps its status.
+        once its quantity is complete or its amount is spent, else it keeps its status.
         """
         with self._book.transaction():
             order, now = self._order(broker_order_id)
@@ -55,7 +55,8 @@ class Desk:
                 order, quantity, self._venue.market_price(order) if price is None else price, now
             )
             is_complete = order.quantity is not None and order.filled_quantity >= order.quantity
-            self._venue.settle(order, *self._after_fill(order, is_complete), now)
+            is_spent = order.cash_quantity is not None and order.spent >= order.cash_quantity
+            self._venue.settle(order, *self._after_fill(order, is_complete or is_spent), now)
             newest = self._book.fills_of_order(order.number)[-1]
             return self._book.execution_id(newest.execution)
 

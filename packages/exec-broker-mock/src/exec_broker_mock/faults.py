@@ -45,6 +45,10 @@ class FaultKind(StrEnum):
     """A look-up of an order shows nothing, and says that it is not complete."""
     LOOKUP_FAILS = "lookup-fails"
     """A look-up of an order fails: the sender sees a connection reset."""
+    LIST_INCOMPLETE = "list-incomplete"
+    """A list of open orders or positions shows nothing, and says that it is not complete; an account tells nothing."""
+    LIST_FAILS = "list-fails"
+    """A list of open orders or positions, or the account, fails: the sender sees a connection reset."""
     DUPLICATE = "duplicate"
     """A report is delivered twice."""
     REORDER = "reorder"
@@ -150,10 +154,13 @@ class Faults:
             )
             return int(cursor.lastrowid or 0)
 
-    def clear(self) -> None:
-        """Disarm everything, and end what is in force; sessions that were lost stay lost."""
+    def clear(self, *kinds: FaultKind) -> None:
+        """Disarm these kinds (all, if none is named), and end what is in force; sessions that were lost stay lost."""
         with self._book.transaction():
-            self._book.execute("UPDATE faults SET remaining = 0, until = min(until, ?)", (self._book.now(),))
+            self._book.execute(
+                "UPDATE faults SET remaining = 0, until = min(until, ?) WHERE kind IN (SELECT value FROM json_each(?))",
+                (self._book.now(), json.dumps(kinds or tuple(FaultKind))),
+            )
 
 
 def consume(book: Book, target: Target, *kinds: FaultKind) -> Fault | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from exec_core.broker import AccountSummary, BrokerPosition, Found, Snapshot, View
 from exec_core.instruments import Instrument
@@ -13,13 +13,15 @@ from exec_core.orders import Order
 from exec_core.reports import OrderReport
 
 from exec_broker_mock import faults
-from exec_broker_mock.faults import FaultKind
+from exec_broker_mock.faults import Fault, FaultKind, Target
 from exec_broker_mock.reporting import effective, fill_report, order_report
 from exec_broker_mock.rows import FillRow, OrderRow, moment
 from exec_broker_mock.venue import Link, Venue, target_of
 
 if TYPE_CHECKING:
     from exec_broker_mock.settings import MockBrokerSettings
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -79,22 +81,26 @@ class Statements:
                     for fill in effective(self._book.fills_of_order(row.number))
                 ),
             )
-        if fault is not None and fault.kind is FaultKind.LOOKUP_FAILS:
-            raise ConnectionResetError("The mock venue reset the connection")
+        _reset_if(fault is not None and fault.kind is FaultKind.LOOKUP_FAILS)
         return found
 
     def open_orders(self, link: Link) -> Snapshot[OrderReport]:
-        """What can still trade. Absence proves nothing: an order that is done is not in it either."""
+        """What can still trade. Absence proves nothing: an order that is done is not in it either.
+
+        :raises ConnectionResetError: a fault wants it; here and in the questions below.
+        """
         with self._book.transaction():
             now = self._ask(link)
+            fault = self._list_fault(link)
             rows = self._book.open_orders(account_id=link.account_id)
             shown = tuple(order_report(self._book, row) for row in rows if not row.is_hidden(now))
-        return Snapshot(shown, View(moment(now), complete=True, covers_from=None))
+        return self._listed(shown, fault, now)
 
     def positions(self, link: Link) -> Snapshot[BrokerPosition]:
         """What the account holds: the fold of its executions."""
         with self._book.transaction():
             now = self._ask(link)
+            fault = self._list_fault(link)
             holdings, _ = self._fold(link.account_id)
         with exact():
             held = tuple(
@@ -102,13 +108,17 @@ class Statements:
                 for holding in holdings
                 if holding.quantity
             )
-        return Snapshot(held, View(moment(now), complete=True, covers_from=None))
+        return self._listed(held, fault, now)
 
     def account(self, link: Link, settings: MockBrokerSettings) -> AccountSummary:
         """The account's money in its currency; no equity where something is held in another one."""
         with self._book.transaction():
             now = self._ask(link)
+            fault = self._list_fault(link)
             holdings, flows = self._fold(link.account_id)
+        if fault is not None:
+            _reset_if(fault.kind is FaultKind.LIST_FAILS)
+            return AccountSummary(settings.currency, moment(now))
         held = [holding for holding in holdings if holding.quantity]
         with exact():
             cash = settings.cash + flows.get(settings.currency, ZERO)
@@ -122,6 +132,18 @@ class Statements:
             equity = cash + worth
         is_foreign = any(holding.currency != settings.currency for holding in held)
         return AccountSummary(settings.currency, moment(now), None if is_foreign else equity, cash, max(cash, ZERO))
+
+    def _list_fault(self, link: Link) -> Fault | None:
+        """What shall go wrong with a question about the whole account. Inside a write transaction."""
+        target = Target(link.account_id, "", "", "")
+        return faults.consume(self._book, target, FaultKind.LIST_INCOMPLETE, FaultKind.LIST_FAILS)
+
+    @staticmethod
+    def _listed(items: tuple[T, ...], fault: Fault | None, now: int) -> Snapshot[T]:
+        """The answer, as the fault wants it. Raised outside of the transaction: the fault is used up."""
+        if fault is not None:
+            _reset_if(fault.kind is FaultKind.LIST_FAILS)
+        return Snapshot(items if fault is None else (), View(moment(now), complete=fault is None, covers_from=None))
 
     def _fold(self, account_id: str) -> tuple[list[Holding], dict[str, Decimal]]:
         """What is held per instrument and currency, and what flowed per currency."""
@@ -142,3 +164,8 @@ class Statements:
     def _executions(self, account_id: str) -> list[tuple[OrderRow, FillRow]]:
         orders = {order.number: order for order in self._book.orders_with_fills(account_id)}
         return [(orders[fill.order_number], fill) for fill in effective(self._book.fills_of_account(account_id))]
+
+
+def _reset_if(wanted: bool) -> None:
+    if wanted:
+        raise ConnectionResetError("The mock venue reset the connection")

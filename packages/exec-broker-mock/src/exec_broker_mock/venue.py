@@ -72,7 +72,7 @@ class Venue:
             fault = faults.consume(self.book, target, *faults.ANSWER_FAULTS)
             accepted = None
             if fault is None or (fault.kind is not FaultKind.REFUSE and fault.kind not in _NOT_ACCEPTED):
-                accepted = self._accept(order, settings, target, fault, now)
+                accepted = self.accept(order, settings, target, fault, now)
         if accepted is None and fault is not None and fault.kind is FaultKind.REFUSE:
             raise ConnectionFailed("The mock venue refuses the connection", broker="mock")
         if accepted is not None and accepted.status is ReportStatus.REJECTED:
@@ -154,10 +154,13 @@ class Venue:
         emit_order(self.book, order, at)
         return order
 
-    def _accept(
+    def accept(
         self, order: Order, settings: MockBrokerSettings, target: Target, fault: Fault | None, now: int
     ) -> OrderRow:
-        """Write the order down, and begin to execute it."""
+        """Write the order down, and begin to execute it. Inside a write transaction, with the book brought up to `now`.
+
+        Also for who needs no line and meets no fault: a person at the venue.
+        """
         request = order.request
         quote = self.book.quote(request.instrument.symbol)
         price = matching.arrival_price(request, quote.price if quote else None, settings.prices)

@@ -120,13 +120,18 @@ class Dispatcher:
             while lane and not self._draining.is_set():
                 order_id = lane[0]
                 try:
-                    await self._answered(order_id)
+                    try:
+                        await self._answered(order_id)
+                    except LeaseLost:
+                        raise
+                    except Exception:
+                        # Whatever it is, those who wait behind must not wait for ever. It cannot be sent twice by that:
+                        # it is marked before it is sent, and one that is marked so is settled, never sent again.
+                        logger.exception("Sending order %s failed; it is taken up again", order_id)
+                        await self._after_failure(order_id)
+                        continue
                 except LeaseLost:
-                    return
-                except Exception:
-                    logger.exception("Sending order %s failed; it is taken up again", order_id)
-                    await self._after_failure(order_id)
-                    continue
+                    return  # the account is another worker's now
                 lane.popleft()
                 self._known.discard(order_id)
         finally:
@@ -143,6 +148,7 @@ class Dispatcher:
             except LeaseLost:
                 raise
             except Exception:
+                # Not given up before it is durable: until then, nothing may follow in this symbol.
                 logger.exception("Order %s cannot be marked as UNKNOWN yet", order_id)
 
     async def _answered(self, order_id: ClientOrderId) -> None:

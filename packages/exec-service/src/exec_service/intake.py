@@ -151,6 +151,7 @@ class Intake:
         except (BusError, StoreError):
             raise  # says nothing of the messages
         except Exception:
+            # One message's, whatever it is. None was acknowledged, and what was stored is recognised as a repeat.
             logger.exception("A batch of %d messages could not be taken in; each is tried alone", len(messages))
             for message in messages:
                 await self._take_alone(message)
@@ -161,6 +162,7 @@ class Intake:
         except (BusError, StoreError):
             raise  # says nothing of the messages
         except Exception as error:
+            # It would come again for ever, and hold up what is behind it. It is kept durably before it is acknowledged.
             logger.exception("The message %s could not be taken in and is kept", message.message_id)
             reason = f"the message could not be processed ({type(error).__name__}); the log says more"
             await self._dead_letter(message, ReasonCode.INVALID, reason, None)

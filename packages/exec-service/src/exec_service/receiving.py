@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from exec_core.clock import Clock
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId
@@ -53,7 +53,7 @@ class Receiver:
                 self._kept.add(document["broker_order_id"])
         self._ledger.changed.append(self._on_change)
         for broker_order_id in list(self._kept):
-            self._spawn(self._match_if_known(BrokerOrderId(broker_order_id)))
+            self._spawn(partial(self._match_if_known, BrokerOrderId(broker_order_id)))
 
     async def stop(self) -> None:
         """Hear no more."""
@@ -84,7 +84,7 @@ class Receiver:
             logger.error("A report could not be booked and is kept: %s", report, exc_info=error)
             entry = self._ledger.get(order_id)
             known = report.broker_order_id or (None if entry is None else entry.order.broker_order_id)
-            self._spawn(self._keep(replace(report, broker_order_id=known)))
+            self._spawn(partial(self._keep, replace(report, broker_order_id=known)))
 
         return done
 
@@ -104,7 +104,7 @@ class Receiver:
         document = journal.unmatched_document(self._account_id, self._broker, report, self._clock())
         repeated = bool(await self._store.insert(UNMATCHED, [document]))
         if report.broker_order_id is not None:
-            self._spawn(self._match_if_known(report.broker_order_id))  # it may have become known meanwhile
+            self._spawn(partial(self._match_if_known, report.broker_order_id))  # it may have become known meanwhile
         if repeated:
             return
         logger.warning(
@@ -122,34 +122,36 @@ class Receiver:
         for broker_order_id in order.broker_order_ids:
             if broker_order_id in self._kept and (before is None or broker_order_id not in before.broker_order_ids):
                 self._kept.discard(broker_order_id)
-                self._spawn(self._match(after.record.id, broker_order_id))
+                self._spawn(partial(self._match, after.record.id, broker_order_id))
 
     async def _match_if_known(self, broker_order_id: BrokerOrderId) -> None:
         order_id = await self._ledger.find_by_broker_id(self._account_id, broker_order_id)
         if order_id is not None and broker_order_id in self._kept:
             self._kept.discard(broker_order_id)
-            await self._match(order_id, broker_order_id)
+            self._spawn(partial(self._match, order_id, broker_order_id))
 
     async def _match(self, order_id: ClientOrderId, broker_order_id: BrokerOrderId) -> None:
-        """Book what was kept; what fails is tried again."""
-        for wait in exponential(0.2, 30.0):
-            try:
-                await self._match_all(order_id, broker_order_id)
-                return
-            except LeaseLost:
-                return
-            except Exception:
-                logger.exception("What was kept for %s could not be booked yet", broker_order_id)
-                await asyncio.sleep(wait)
-
-    async def _match_all(self, order_id: ClientOrderId, broker_order_id: BrokerOrderId) -> None:
+        """Book what was kept."""
         where = {"account_id": self._account_id, "broker_order_id": broker_order_id}
         for document in await self._store.load(UNMATCHED, where):
             if document.get("matched_at") is None:
                 await self._execution.receive(order_id, journal.unmatched_report(document))
                 await self._ledger.write(Write(UNMATCHED, document["_id"], None, {"matched_at": self._clock()}))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    async def _surely(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it; what fails is tried again."""
+        for wait in exponential(0.2, 30.0):
+            try:
+                await work()
+                return
+            except LeaseLost:
+                return  # the account is another worker's now, which finds the same in the store
+            except Exception:
+                # A store that is away, a bug: a fill that is not booked or kept now must be so later.
+                logger.exception("A report could not be booked, or kept, yet; it is tried again")
+                await asyncio.sleep(wait)
+
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(self._surely(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

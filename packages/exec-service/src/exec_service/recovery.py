@@ -179,6 +179,7 @@ class Settler:
         except LeaseLost:
             return  # the account is another worker's now
         except Exception:
+            # A store that is away, an adapter's nonsense, a bug: the order keeps its state, and is asked for again.
             logger.exception("Settling order %s failed; it is tried again", order_id)
             self._later.add(order_id)
         finally:

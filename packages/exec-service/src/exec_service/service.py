@@ -16,10 +16,11 @@ from exec_core.clock import Clock
 
 from exec_service.backoff import exponential
 from exec_service.commands import Commands
+from exec_service.committed import LIVE_STATUSES
 from exec_service.desk import AccountDesk
 from exec_service.execution import Execution
 from exec_service.intake import Intake
-from exec_service.ledger import LIVE_STATUSES, Ledger
+from exec_service.ledger import Ledger
 from exec_service.outbox import Outbox
 from exec_service.ownership import Owner
 from exec_service.projections import Projector

@@ -163,11 +163,11 @@ class Canceller:
         try:
             while True:
                 changed.clear()
-                entry = await self._ledger.find(order_id)
-                if entry is None or entry.order.status not in AT_THE_BROKER:
-                    return
-                signal_id = entry.order.request.signal_id
                 try:
+                    entry = await self._ledger.find(order_id)
+                    if entry is None or entry.order.status not in AT_THE_BROKER:
+                        return
+                    signal_id = entry.order.request.signal_id
                     await self._session.broker.cancel_order(entry.order)
                     asked += 1
                     if asked > 1:
@@ -179,6 +179,8 @@ class Canceller:
                 except NotSent as error:
                     order_log.warning(texts.cancel_failed(str(error)), signal_id)
                 except Exception:
+                    # A store that is away, a bug: that somebody wants it cancelled is never forgotten, and asking twice
+                    # does no harm.
                     logger.exception("Cancelling order %s failed; it is asked again", order_id)
                 await self._until_ended(order_id, changed, next(waits))
         finally:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from exec_service.stores import (
+    FILLS,
+    ORDERS,
     Store,
     WorkerState,
     Write,
@@ -99,6 +101,16 @@ def ids(documents: list[dict[str, Any]]) -> list[str]:
 async def only(store: Store, collection: str, key: str) -> dict[str, Any]:
     (document,) = await store.load(collection, {"_id": key})
     return document
+
+
+async def assert_every_commit_is_whole(store: Store, acknowledged: int) -> None:
+    """After a kill: no numbered commit that was acknowledged is lost, at most one more is there, none is half done."""
+    written = {int(document["_id"]) for document in await store.load(ORDERS)}
+    fills = [int(document["client_order_id"]) for document in await store.load(FILLS)]
+    assert written >= set(range(1, acknowledged + 1))
+    assert written <= set(range(1, acknowledged + 2))
+    assert (await only(store, "accounts", "a"))["newest"] == max(written)
+    assert sorted(fills) == sorted(list(written) * 10)
 
 
 async def worker(store: Store, worker_id: str) -> WorkerState:

@@ -74,6 +74,8 @@ class TelegramServer:
         self._misbehaviour: deque[Answer] = deque()
         self._changed = threading.Condition()
         self._go_on = threading.Event()
+        self._hanging = 0
+        self._away = False
         self._server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
@@ -120,6 +122,25 @@ class TelegramServer:
         with self._changed:
             self._misbehaviour.clear()
         self._go_on.set()
+
+    def go_away(self) -> None:
+        """From now on every connection is closed without an answer, those that are open as well."""
+        self._away = True
+
+    def come_back(self) -> None:
+        """Take connections again."""
+        self._away = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether connections are closed without an answer."""
+        return self._away
+
+    @property
+    def is_hanging(self) -> bool:
+        """Whether a request has come in that waits for its answer."""
+        with self._changed:
+            return self._hanging > 0
 
     def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
         """Wait, in a thread that may block. :raises AssertionError: it never was so."""
@@ -170,7 +191,11 @@ class TelegramServer:
             planned = self._misbehaviour.popleft() if self._misbehaviour else None
             self._changed.notify_all()
         if planned is not None and planned.waits:
+            with self._changed:
+                self._hanging += 1
             self._go_on.wait()
+            with self._changed:
+                self._hanging -= 1
             planned = None if planned.status is not None else planned
         return planned or self._well_behaved(request)
 
@@ -221,6 +246,9 @@ class _Server(ThreadingHTTPServer):
         self.telegram = telegram
         super().__init__(("127.0.0.1", 0), _Handler)
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return not self.telegram.is_away
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that has gone is no error."""
 
@@ -237,7 +265,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer = self.server.telegram.answer(Request(self.command, self.path, dict(self.headers), body))
+        telegram = self.server.telegram
+        request = Request(self.command, self.path, dict(self.headers), body)
+        answer = Answer(None) if telegram.is_away else telegram.answer(request)
         if answer.status is None:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

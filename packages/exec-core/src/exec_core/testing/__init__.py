@@ -11,6 +11,8 @@ A plugin's author writes a `Venue` (the far side, which the kit drives) and this
         plugin = "acme"
         venue = AcmeVenue
 
+`NotifierConformance` is the same for notifiers, with a `FarSide`.
+
 Needs the extra ``exec-core[testing]``. Each test is a numbered card; `docs/conformance.md` lists them.
 """
 
@@ -20,23 +22,49 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"exec_core.testing.{name}"
-        for name in ("answers", "base", "cancels", "discretion", "fills", "orders", "plugin", "sessions", "views")
-    )
+        for name in (
+            "answers",
+            "base",
+            "cancels",
+            "discretion",
+            "fills",
+            "orders",
+            "plugin",
+            "recovery",
+            "sessions",
+            "views",
+        )
+    ),
+    *(f"exec_core.testing.{name}" for name in ("machine", "machine_base")),
+    *(f"exec_core.testing.{name}" for name in ("notifiers", "notifier_base", "notifier_texts", "notifier_troubles")),
 )
 
 from exec_core.testing.answers import AnswerCards  # noqa: E402
 from exec_core.testing.cancels import CancelCards  # noqa: E402
 from exec_core.testing.discretion import DiscretionCards  # noqa: E402
+from exec_core.testing.far_side import FarAbility, FarSide  # noqa: E402
 from exec_core.testing.fills import FillCards  # noqa: E402
+from exec_core.testing.machine import MachineCards  # noqa: E402
+from exec_core.testing.notifiers import NotifierConformance  # noqa: E402
 from exec_core.testing.orders import OrderCards  # noqa: E402
 from exec_core.testing.plugin import PluginCards  # noqa: E402
+from exec_core.testing.recovery import RecoveryCards  # noqa: E402
 from exec_core.testing.sessions import SessionCards  # noqa: E402
 from exec_core.testing.venue import Ability, Tradable, Venue, VenueExecution, VenueOrder  # noqa: E402
 from exec_core.testing.views import ViewCards  # noqa: E402
 
 
 class BrokerConformance(
-    PluginCards, SessionCards, OrderCards, FillCards, CancelCards, AnswerCards, ViewCards, DiscretionCards
+    PluginCards,
+    SessionCards,
+    OrderCards,
+    FillCards,
+    CancelCards,
+    AnswerCards,
+    ViewCards,
+    RecoveryCards,
+    DiscretionCards,
+    MachineCards,
 ):
     """All cards. Give `plugin` and `venue`."""
 
@@ -44,6 +72,9 @@ class BrokerConformance(
 __all__ = [
     "Ability",
     "BrokerConformance",
+    "FarAbility",
+    "FarSide",
+    "NotifierConformance",
     "Tradable",
     "Venue",
     "VenueExecution",

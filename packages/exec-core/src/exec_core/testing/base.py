@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import pytest_asyncio
 
 from exec_core.broker import BrokerPlugin
 from exec_core.plugins import load_broker_plugin
-from exec_core.testing.cards import card, card_of, cards_of
+from exec_core.testing.cards import card, card_of, fail_if_a_card_is_replaced
 from exec_core.testing.stage import Stage
 from exec_core.testing.venue import Venue
 
@@ -63,16 +62,4 @@ class BrokerSuite:
         If this fails: a test of your suite has the name of a card. Rename it; or, if your venue or adapter cannot
         keep the card's promise, mark it ``@pytest.mark.xfail(reason=...)``, so that everybody can read why.
         """
-        for base in type(self).__mro__:
-            if not base.__module__.startswith("exec_core.testing"):
-                continue
-            for name in cards_of(base):
-                ours = inspect.getattr_static(type(self), name, None)
-                if ours is inspect.getattr_static(base, name) or _is_excused(ours):
-                    continue
-                pytest.fail(f"the card {name} was {'removed' if ours is None else 'replaced'} without an xfail reason")
-
-
-def _is_excused(test: object) -> bool:
-    marks: list[pytest.Mark] = getattr(test, "pytestmark", [])
-    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
+        fail_if_a_card_is_replaced(type(self))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from exec_core.broker import Broker, BrokerPlugin
+from exec_core.errors import NotSent
 from exec_core.identifiers import AccountId, ClientOrderId, SignalId
 from exec_core.instruments import AssetClass
 from exec_core.orders import Order, OrderRequest, OrderType, TimeInForce
@@ -23,6 +24,7 @@ from exec_core.testing.session import Session
 from exec_core.testing.venue import Tradable, Venue, VenueOrder
 
 Condition = Callable[[], Any | Awaitable[Any]]
+SessionCondition = Callable[[Session], Any | Awaitable[Any]]
 
 #: How often a condition is looked at while nothing is heard: the venue's truth makes no noise.
 LOOK_SECONDS: Final = 0.01
@@ -134,6 +136,12 @@ class Stage:
         """Every order that the venue holds under our id."""
         return [order for order in await self.venue.orders() if order.client_order_id == client_order_id]
 
+    async def is_booked(self, order: Order) -> bool:
+        """Whether what was told of its executions is what the venue executed: none missing, none twice, none other."""
+        known = await self.at_venue(order)
+        told = [(fill.quantity, fill.price) for fill in self.followed(order).own_fills]
+        return sorted(told) == sorted((execution.quantity, execution.price) for execution in known.executions)
+
     # Waiting
 
     async def until(self, condition: Condition, what: str) -> Any:
@@ -155,6 +163,35 @@ class Stage:
                 pytest.fail(f"within {self.patience_seconds:g} s it did not come true that {what}; heard: {heard}")
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def through(self, session: Session, condition: SessionCondition, what: str) -> Session:
+        """Wait like `until`, through trouble; the session in which it came true is returned.
+
+        An adapter may mend its line, or end its reports: then the session is left, and a new one takes its place.
+        `NotSent` from the condition means: not yet.
+        """
+
+        async def holds() -> Any:
+            nonlocal session
+            with suppress(NotSent):
+                if session.is_over:
+                    with suppress(Exception):
+                        await session.leave()
+                    session = await self.session()
+                value = condition(session)
+                return await value if isinstance(value, Awaitable) else value
+
+        await self.until(holds, what)
+        return session
+
+    async def mended(self, session: Session) -> Session:
+        """This session, or a new one in its place, once it is ready and questions are answered."""
+
+        async def answers(current: Session) -> bool:
+            await current.broker.open_orders()
+            return current.broker.availability().is_ready
+
+        return await self.through(session, answers, "the session was mended, or a new one took its place")
+
     async def all_told(self, session: Session) -> None:
         """Return when the session has heard of everything that happened at the venue before this call.
 
@@ -163,10 +200,10 @@ class Stage:
         marker = self.new_order(time_in_force=self._lasting())
         await session.place(marker)
         known = await self.at_venue(marker)
-        execution = await self.venue.fill(known.broker_order_id, self.tradable.quantity, self.tradable.price)
+        await self.venue.fill(known.broker_order_id, self.tradable.quantity, self.tradable.price)
+        # Under whatever id: that it is the venue's is the business of a card of its own.
         await self.until(
-            lambda: execution.execution_id in {str(name) for name in self.followed(marker).fills},
-            "an execution was told that happened after everything else",
+            lambda: self.followed(marker).filled_quantity, "an execution was told that happened after everything else"
         )
 
     def _lasting(self) -> TimeInForce | None:

@@ -89,7 +89,8 @@ class VenueExecution:
 class VenueOrder:
     """One order that the venue took, as it received it, in our words. A refused one need not be kept.
 
-    `client_order_id` None: it carries none of ours. A field that the venue's wire has no place for is None.
+    `client_order_id` None: it carries none of ours. `symbol` is the instrument's, as the order named it. A field that
+    the venue's wire has no place for is None.
     """
 
     broker_order_id: str
@@ -245,7 +246,7 @@ class Venue(ABC):
 
     @abstractmethod
     async def reconnect(self) -> None:
-        """Let sessions in again."""
+        """Let sessions in again; nothing happens where they are let in."""
 
     async def forbid_login(self) -> None:
         """From now on the credentials are refused: a person must log in (`FORBID_LOGIN`)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from exec_service.cli.asking import cancel, resolve
+from exec_service.cli.conformance import conformance
 from exec_service.cli.demo import demo
 from exec_service.cli.doctor import doctor
 from exec_service.cli.listing import dead_letters, orders, positions
@@ -30,5 +31,6 @@ def main() -> None:
 
 for _command in (
     run, demo, setup, doctor, submit, status, orders, positions, dead_letters, plugins, cancel, resolve,
+    conformance,
 ):  # fmt: skip
     main.add_command(_command)

@@ -87,6 +87,8 @@ class TelegramNotifier:
         return f"{told}; TELEGRAM_API_ROOT is plain HTTP to another host" if self._readable_on_the_way else told
 
     async def _asked(self, method: str, payload: Mapping[str, Any], variable: str) -> Any:
+        problem: str | None = None
+        unavailable = ""
         try:
             return await self._call(method, payload)
         except ChatMoved as moved:
@@ -97,10 +99,16 @@ class TelegramNotifier:
             hint = f"; {CHAT_HINT}" if variable == "TELEGRAM_CHAT_ID" else ""
             problem = f"{variable}: {refused}{hint}"
         except NotificationDelayed as delayed:
-            problem = f"{delayed}; ask again after that"
+            unavailable = f"{delayed}; ask again after that"
         except TelegramUnavailable as error:
-            problem = f"{error}; is the network up, and TELEGRAM_API_ROOT right?"
-        raise ConfigurationError(problem)
+            unavailable = (
+                f"{error}. See that this machine reaches {self._api_root} (the network, a proxy, a firewall), and that "
+                "TELEGRAM_API_ROOT, which says where that is, is right"
+            )
+        if problem is not None:
+            raise ConfigurationError(problem)
+        # No setting is known to be wrong: who reads this should not be sent to correct one.
+        raise TelegramUnavailable(unavailable)
 
     async def _send(self, text: str) -> None:
         # No parse_mode: what brokers and producers say must not become markup, or be refused as broken markup.
