@@ -198,10 +198,10 @@ class Settler:
 
     def _counts(self, order: Order, found: Found) -> bool:
         """Whether a view without a trace is evidence that the broker never had the order."""
-        sent_at, connected_at = order.sent_at, self._session.connected_at
-        if sent_at is None or connected_at is None or not self._session.availability().is_ready:
+        sent_at, linked_since = order.sent_at, self._session.linked_since
+        if sent_at is None or linked_since is None:
             return False
-        quiet_from = max(sent_at, connected_at) + self._settle
+        quiet_from = max(sent_at, linked_since) + self._settle
         view = found.view
         return view.as_of >= max(quiet_from, self._sender_done_at) and view.proves_absence_since(sent_at)
 
@@ -221,8 +221,8 @@ class Settler:
 
     async def _not_shown(self, entry: Entry, found: Found) -> None:
         """An acknowledged order that a complete view does not show: it keeps its state, and a person is told."""
-        connected_at = self._session.connected_at
-        settled = connected_at is not None and found.view.as_of >= connected_at + self._settle
+        linked_since = self._session.linked_since
+        settled = linked_since is not None and found.view.as_of >= linked_since + self._settle
         if settled and found.view.complete and entry.order.attention is None:
             logger.warning("Order %s (%s): %s", entry.record.id, entry.order.request.signal_id, NOT_SHOWN)
             await self._execution.apply(entry.record.id, NeedsAttention(NOT_SHOWN))

@@ -61,6 +61,17 @@ class AccountSession:
         """Whether orders can be sent now."""
         return self._down if self._broker is None else self._broker.availability()
 
+    @property
+    def linked_since(self) -> datetime | None:
+        """Since when the line is up without a break; None while it is down.
+
+        The later of our connecting and of what the adapter says: it may have mended the line by itself.
+        """
+        if self._broker is None or self.connected_at is None:
+            return None
+        availability = self._broker.availability()
+        return max(self.connected_at, availability.since) if availability.is_ready else None
+
     async def run(self) -> None:
         """Connect, pass reports on, reconnect; until cancelled."""
         waits = exponential(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
