@@ -137,6 +137,9 @@ def examples(session: nox.Session, example: str) -> None:
     tools = [requirement for requirement in needed if re.split(r"[^A-Za-z0-9._-]", requirement)[0] not in ours]
     session.install(*dict.fromkeys([*wheels(example, TESTING), *wheels("exec-service", TESTING)]), *tools)
     check_requirements(session)
+    for name in project(example)["entry-points"].get("exec_core.conformance", {}):
+        # All cards are among its tests; this is to see that what it ships is found.
+        session.run("exec-service", "conformance", name, "--card", "10")
     session.chdir(FOLDERS[example])
     session.run("python", "-m", "pytest", *session.posargs)
 

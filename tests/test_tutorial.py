@@ -20,7 +20,7 @@ TUTORIAL = ROOT / "docs" / "writing-a-broker.md"
 EXAMPLE = ROOT / "examples" / "exec-broker-acme"
 #: ```python src/package/module.py: what follows is that file, or its next part.
 BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)\n^```$", re.MULTILINE | re.DOTALL)
-COMMANDS = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Shown, and no part of the package.
 BESIDE = "exec.toml"
 #: Told in prose: a file without content.
@@ -123,7 +123,8 @@ for account, given in accounts.items():
 
 
 def test_the_commands_take_the_arguments_shown() -> None:
-    shown = [line for block in COMMANDS.findall(TUTORIAL.read_text(encoding="utf-8")) for line in block.splitlines()]
+    fences = FENCE.findall(TUTORIAL.read_text(encoding="utf-8"))
+    shown = [line for about, text in fences if not about for line in text.splitlines()]
     ours = [shlex.split(line)[1:] for line in shown if line.startswith("exec-service ")]
     assert ["conformance", "acme"] in ours
     for name, *arguments in ours:

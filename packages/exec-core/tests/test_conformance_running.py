@@ -90,8 +90,10 @@ OUTCOMES = (
     + a_card(50, "pass", "@pytest.mark.xfail(reason='it was mended')")
     + a_card(60, "pass")
     + a_card(70, "pass", "@pytest.mark.usefixtures('broken')")
+    + a_card(80, "pass", "@pytest.mark.usefixtures('leaking')")
     + a_card(100, "pass")
     + "    @pytest.fixture\n    def broken(self):\n        raise OSError('nobody there')\n"
+    + "    @pytest.fixture\n    def leaking(self):\n        yield\n        raise OSError('still there')\n"
     + SUITE
     + "\n    @pytest.mark.xfail(reason='never in this life')\n    def test_60(self):\n        assert False\n"
 )  # fmt: skip
@@ -108,7 +110,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
 class TestOutcomes:
     def test_every_card_is_told_with_its_reason(self, played: Result) -> None:
         found = {name: (card["outcome"], card["reason"]) for name, card in cards(played).items()}
-        assert list(found) == [f"OC-{number}" for number in (10, 20, 30, 40, 50, 60, 70, 100)]
+        assert list(found) == [f"OC-{number}" for number in (10, 20, 30, 40, 50, 60, 70, 80, 100)]
         assert found["OC-10"] == ("passed", None)
         assert found["OC-20"][0] == "failed"
         assert "it went wrong" in found["OC-20"][1]
@@ -117,6 +119,7 @@ class TestOutcomes:
         assert found["OC-50"] == ("xpassed", "it was mended")
         assert found["OC-60"] == ("xfailed", "never in this life"), "a card that was replaced and excused is hidden"
         assert found["OC-70"] == ("failed", "OSError: nobody there")
+        assert found["OC-80"] == ("failed", "OSError: still there"), "a failure after the card is lost"
         assert played.exit_code == FAILED
 
     def test_a_failed_case_fails_its_card_and_is_named(self, played: Result) -> None:
@@ -133,8 +136,8 @@ class TestOutcomes:
         assert lines[lines.index("SKIPPED OC-30 Title 30.") + 1] == "the venue cannot sing: it has no voice"
         assert lines[lines.index("EXCUSED OC-40 Title 40.") + 1] == "the venue rests"
         assert "remove the mark" in lines[lines.index("EXCUSED OC-50 Title 50.") + 1]
-        counted = next(line for line in lines if line.startswith("8 cards: "))
-        assert counted.startswith("8 cards: 2 passed, 2 failed, 1 skipped, 2 excused, 1 excused and passing; ")
+        counted = next(line for line in lines if line.startswith("9 cards: "))
+        assert counted.startswith("9 cards: 2 passed, 3 failed, 1 skipped, 2 excused, 1 excused and passing; ")
 
     def test_what_ran_is_named(self, played: Result) -> None:
         (suite,) = played.suites
@@ -161,7 +164,11 @@ class TestOutcomes:
         assert (result.exit_code, result.suites) == (NOT_RUN, ())
         assert "there is no card OC-11 in this suite" in result.output
 
-    @pytest.mark.parametrize("suite", ["import nothing_that_is_there\n", "x = 1\n"], ids=["broken", "empty"])
+    @pytest.mark.parametrize(
+        "suite",
+        ["import nothing_that_is_there\n", "x = 1\n", "def test_without_a_card():\n    pass\n"],
+        ids=["broken", "empty", "no card"],
+    )
     def test_a_module_without_a_suite_that_runs_proves_nothing(self, install: Install, suite: str) -> None:
         install(suite)
         assert run("acme", show=False).exit_code == NOT_RUN

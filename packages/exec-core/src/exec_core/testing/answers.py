@@ -9,6 +9,7 @@ from exec_core.orders import Order, OrderStatus
 from exec_core.testing.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.session import Session
+from exec_core.testing.examining import freeze_alarm
 from exec_core.testing.stage import Stage
 from exec_core.testing.venue import Ability
 
@@ -105,7 +106,8 @@ class AnswerCards(BrokerSuite):
         session = await stage.session()
         order = stage.new_order()
         await stage.venue.lose_next_answer(taken=True)
-        error = await _sent(session, order)
+        with freeze_alarm(3 * stage.patience_seconds):
+            error = await _sent(session, order)
         assert error is None or isinstance(error, OutcomeUnknown), f"the order is live, but the answer was {error!r}"
         known = await stage.at_venue(order)
         session = await _until_known(stage, session, order)

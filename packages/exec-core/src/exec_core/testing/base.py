@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import pytest_asyncio
 
 from exec_core.broker import BrokerPlugin
 from exec_core.plugins import load_broker_plugin
-from exec_core.testing.cards import card, card_of, fail_if_a_card_is_replaced
+from exec_core.testing.cards import Guarded, card, card_of, fail_if_a_card_is_replaced
 from exec_core.testing.stage import Stage
 from exec_core.testing.venue import Venue
 
-_GUARD = "test_no_card_is_replaced"
 
-
-class BrokerSuite:
+class BrokerSuite(Guarded):
     """The settings of a suite, and its fixtures. Use `exec_core.testing.BrokerConformance`, which has all cards."""
 
     plugin: ClassVar[str | BrokerPlugin]
@@ -28,11 +26,6 @@ class BrokerSuite:
     """How long a card waits for something that must happen."""
     sdk_modules: ClassVar[tuple[str, ...]] = ()
     """Modules that must not be imported before a session is entered, beside those of the plugin's requirements."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if _GUARD in vars(cls):
-            raise TypeError(f"{cls.__name__} replaces {_GUARD}, the test that tells whether tests were replaced")
 
     @pytest.fixture
     def broker_plugin(self) -> BrokerPlugin:

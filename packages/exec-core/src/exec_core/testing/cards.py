@@ -22,6 +22,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 _PARTS: Final = ("Prerequisite", "Action", "Expected", "If this fails", "Catches")
 _ATTRIBUTE: Final = "__exec_card__"
+_GUARD: Final = "test_no_card_is_replaced"
 
 #: The cards of brokers, and those of notifiers; what each calls its far side.
 BROKER_CARDS: Final = "OC"
@@ -112,6 +113,16 @@ def cards_of(suite: type) -> dict[str, Card]:
     found = {name: card_of(inspect.getattr_static(suite, name)) for name in dir(suite)}
     cards = {name: one for name, one in found.items() if one is not None}
     return dict(sorted(cards.items(), key=lambda item: item[1].number))
+
+
+class Guarded:
+    """A suite whose test `test_no_card_is_replaced` cannot be replaced itself."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # The kit's own suites, which begin with this class, are where it is defined.
+        if _GUARD in vars(cls) and Guarded not in cls.__bases__:
+            raise TypeError(f"{cls.__name__} replaces {_GUARD}, the test that tells whether tests were replaced")
 
 
 def fail_if_a_card_is_replaced(suite: type) -> None:

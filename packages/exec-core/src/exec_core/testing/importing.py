@@ -125,7 +125,7 @@ def _modules_required(name: str | None, owners: Owners) -> set[str]:
         return set()
     core = _with_all_requirements("exec-core")
     required = {one for one in _requirements(name) if one not in core | _DATA}
-    return _modules_of(required, owners) - _modules_of(core, owners)
+    return _modules_of(required, owners)
 
 
 def _with_all_requirements(name: str) -> set[str]:

@@ -63,9 +63,7 @@ class BaseMachine(RuleBasedStateMachine):
         self.venue = self.venue_type()
         self.stage = Stage(self.plugin, self.venue, self.patience.seconds)
         self.ledger = Ledger()
-        self.is_connected = True
-        self.is_silent = False
-        self.is_refusing = False
+        self.is_connected, self.is_silent, self.is_refusing = True, False, False
         self._session: Session | None = None
         self._history: list[str] = []
         self._failure: BaseException | None = None
@@ -216,8 +214,7 @@ class BaseMachine(RuleBasedStateMachine):
 
     async def _judge(self) -> list[str]:
         """What is still lacking. :raises AssertionError: something is wrong."""
-        crashed = self._session.crashed if self._session is not None else None
-        if crashed is not None:
+        if self._session is not None and (crashed := self._session.crashed) is not None:
             raise AssertionError(f"the lifecycle could not judge a report: {crashed!r}") from crashed
         followed = dict(self.stage.follower.orders)  # before the truth: what was told by then has happened by now
         truth = await self.venue.orders()

@@ -11,19 +11,17 @@ import pytest_asyncio
 
 from exec_core.notifier import NotifierPlugin
 from exec_core.plugins import load_notifier_plugins
-from exec_core.testing.cards import NOTIFIER_CARDS, card, card_of, fail_if_a_card_is_replaced
+from exec_core.testing.cards import NOTIFIER_CARDS, Guarded, card, card_of, fail_if_a_card_is_replaced
 from exec_core.testing.far_side import FarSide
 from exec_core.testing.telling import Telling
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
-_GUARD: Final = "test_no_card_is_replaced"
-
 #: A card on notifiers.
 notifier_card: Final[Callable[..., Callable[[Test], Test]]] = partial(card, prefix=NOTIFIER_CARDS)
 
 
-class NotifierSuite:
+class NotifierSuite(Guarded):
     """The settings of a suite, and its fixtures. Use `exec_core.testing.NotifierConformance`, which has all cards."""
 
     plugin: ClassVar[str | NotifierPlugin]
@@ -34,11 +32,6 @@ class NotifierSuite:
     """How long a card waits for each call, and for something that must happen."""
     sdk_modules: ClassVar[tuple[str, ...]] = ()
     """Modules that must not be imported with the plugin, because they take a while: SDKs, HTTP clients."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if _GUARD in vars(cls):
-            raise TypeError(f"{cls.__name__} replaces {_GUARD}, the test that tells whether tests were replaced")
 
     @pytest.fixture(autouse=True)
     def _skip_what_makes_no_sense(self, request: pytest.FixtureRequest) -> None:

@@ -137,10 +137,17 @@ class Stage:
         return [order for order in await self.venue.orders() if order.client_order_id == client_order_id]
 
     async def is_booked(self, order: Order) -> bool:
-        """Whether what was told of its executions is what the venue executed: none missing, none twice, none other."""
-        known = await self.at_venue(order)
-        told = [(fill.quantity, fill.price) for fill in self.followed(order).own_fills]
-        return sorted(told) == sorted((execution.quantity, execution.price) for execution in known.executions)
+        """Whether what was told of its executions is what the venue executed: none missing, none twice, none other.
+
+        Prices are compared to the increment: digit for digit is the business of the card on figures.
+        """
+        known = sorted((execution.quantity, execution.price) for execution in (await self.at_venue(order)).executions)
+        told = sorted((fill.quantity, fill.price) for fill in self.followed(order).own_fills)
+        near = self.tradable.price_increment / 2
+        return len(told) == len(known) and all(
+            quantity == true_quantity and abs(price - true_price) < near
+            for (quantity, price), (true_quantity, true_price) in zip(told, known, strict=True)
+        )
 
     # Waiting
 

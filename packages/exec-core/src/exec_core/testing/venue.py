@@ -249,7 +249,7 @@ class Venue(ABC):
         """Let sessions in again; nothing happens where they are let in."""
 
     async def forbid_login(self) -> None:
-        """From now on the credentials are refused: a person must log in (`FORBID_LOGIN`)."""
+        """From now on the credentials are refused, those of sessions that are open as well (`FORBID_LOGIN`)."""
         raise NotImplementedError
 
     async def allow_login(self) -> None:

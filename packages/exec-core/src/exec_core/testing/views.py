@@ -80,8 +80,8 @@ class ViewCards(BrokerSuite):
 
         async def shown() -> bool:
             known = (await _looked_up(session, order)).orders[order.client_order_id]
-            told = [(fill.quantity, fill.price) for fill in known.own_fills]
-            return known.status is expected and told == [(part, price)] * fills
+            # Prices, digit for digit, are the business of the card on figures.
+            return known.status is expected and [fill.quantity for fill in known.own_fills] == [part] * fills
 
         await stage.until(shown, f"the look-up showed the order as {expected}, with {fills} executions")
 
