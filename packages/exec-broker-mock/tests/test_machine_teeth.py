@@ -17,8 +17,8 @@ from exec_core.broker import Availability, Broker, BrokerConfig, Found, Placed
 from exec_core.errors import OrderRejected
 from exec_core.orders import Order
 from exec_core.reports import FillReport, OrderReport, Report, ReportStatus
-from exec_core.testing.machine import BrokerMachine, machine_settings
-from exec_core.testing.machine_model import Patience
+from exec_core.testing.brokers.machine import BrokerMachine, machine_settings
+from exec_core.testing.brokers.machine_model import Patience
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 

@@ -180,7 +180,7 @@ def test_nothing_of_the_surroundings_reaches_the_run(
     here, temporary = tmp_path / "site", tmp_path / "temporary"
     temporary.mkdir()
     loader = "type(sys.modules[n].__loader__).__name__"
-    kit = "[n for n in sys.modules if n in ('exec_core.testing.orders', 'exec_core.testing.notifier_texts')]"
+    kit = "[n for n in sys.modules if n in ('exec_core.testing.brokers.orders', 'exec_core.testing.notifiers.texts')]"
     install(
         HEAD
         + a_card(10, "assert not [k for k in os.environ if k.upper().startswith(('ACME', 'EXEC_'))]")

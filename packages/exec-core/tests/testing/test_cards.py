@@ -12,7 +12,7 @@ from exec_core.capabilities import Capabilities
 from exec_core.instruments import AssetClass
 from exec_core.orders import OrderType, TimeInForce
 from exec_core.testing import Ability, BrokerConformance
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import Card, Declares, card, card_of, cards_of
 
 CAPABILITIES = Capabilities(frozenset({OrderType.LIMIT}), frozenset({TimeInForce.DAY}), frozenset({AssetClass.STOCK}))

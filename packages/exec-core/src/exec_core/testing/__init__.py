@@ -13,61 +13,18 @@ A plugin's author writes a `Venue` (the far side, which the kit drives) and this
 
 `NotifierConformance` is the same for notifiers, with a `FarSide`.
 
-Needs the extra ``exec-core[testing]``. Each test is a numbered card; `docs/conformance.md` lists them.
+Needs the extra ``exec-core[testing]``. Each test is a numbered card; `docs/conformance.md` lists them. The cards are in
+`brokers` and `notifiers`; what they play on (stage, session, follower) and what tells the outcome lies beside these.
 """
 
 import pytest
 
 # Before the modules with the assertions are imported: a failing card shows the values it compared.
-pytest.register_assert_rewrite(
-    *(
-        f"exec_core.testing.{name}"
-        for name in (
-            "answers",
-            "base",
-            "cancels",
-            "discretion",
-            "fills",
-            "orders",
-            "plugin",
-            "recovery",
-            "sessions",
-            "views",
-        )
-    ),
-    *(f"exec_core.testing.{name}" for name in ("machine", "machine_base")),
-    *(f"exec_core.testing.{name}" for name in ("notifiers", "notifier_base", "notifier_texts", "notifier_troubles")),
-)
+pytest.register_assert_rewrite("exec_core.testing.brokers", "exec_core.testing.notifiers")
 
-from exec_core.testing.answers import AnswerCards  # noqa: E402
-from exec_core.testing.cancels import CancelCards  # noqa: E402
-from exec_core.testing.discretion import DiscretionCards  # noqa: E402
-from exec_core.testing.far_side import FarAbility, FarSide  # noqa: E402
-from exec_core.testing.fills import FillCards  # noqa: E402
-from exec_core.testing.machine import MachineCards  # noqa: E402
-from exec_core.testing.notifiers import NotifierConformance  # noqa: E402
-from exec_core.testing.orders import OrderCards  # noqa: E402
-from exec_core.testing.plugin import PluginCards  # noqa: E402
-from exec_core.testing.recovery import RecoveryCards  # noqa: E402
-from exec_core.testing.sessions import SessionCards  # noqa: E402
+from exec_core.testing.brokers import BrokerConformance  # noqa: E402
+from exec_core.testing.notifiers import FarAbility, FarSide, NotifierConformance  # noqa: E402
 from exec_core.testing.venue import Ability, Tradable, Venue, VenueExecution, VenueOrder  # noqa: E402
-from exec_core.testing.views import ViewCards  # noqa: E402
-
-
-class BrokerConformance(
-    PluginCards,
-    SessionCards,
-    OrderCards,
-    FillCards,
-    CancelCards,
-    AnswerCards,
-    ViewCards,
-    RecoveryCards,
-    DiscretionCards,
-    MachineCards,
-):
-    """All cards. Give `plugin` and `venue`."""
-
 
 __all__ = [
     "Ability",

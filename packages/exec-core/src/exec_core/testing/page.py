@@ -12,8 +12,8 @@ from typing import Final
 
 from exec_core.testing import BrokerConformance
 from exec_core.testing.cards import Card, cards_of
-from exec_core.testing.far_side import FarAbility
-from exec_core.testing.notifiers import NotifierConformance
+from exec_core.testing.notifiers.far_side import FarAbility
+from exec_core.testing.notifiers.suite import NotifierConformance
 from exec_core.testing.venue import Ability
 
 WIDTH: Final = 120
@@ -64,7 +64,7 @@ class TestMock(BrokerConformance):
 
 [writing-a-broker.md](writing-a-broker.md) leads there step by step. A venue that speaks the wire of the real one proves
 the most, for then the adapter and its client library cannot tell. A notifier has a `FarSide`
-(`exec_core/testing/far_side.py`) and `NotifierConformance`.
+(`exec_core/testing/notifiers/far_side.py`) and `NotifierConformance`.
 
 It runs with plain `pytest`. `-p exec_core.testing.summary`, in `addopts` or on the command line, or `pytest_plugins =
 ["exec_core.testing.summary"]` in the topmost `conftest.py`, adds the summary, and the options `--conformance-card

@@ -10,9 +10,9 @@ import pytest
 
 from exec_core.errors import NotificationDelayed, NotificationRefused
 from exec_core.notifier import Notifier
-from exec_core.testing.far_side import FarAbility, FarSide
-from exec_core.testing.notifier_base import NotifierSuite, notifier_card
-from exec_core.testing.telling import Telling, in_another_loop, new_notification
+from exec_core.testing.notifiers.base import NotifierSuite, notifier_card
+from exec_core.testing.notifiers.far_side import FarAbility, FarSide
+from exec_core.testing.notifiers.telling import Telling, in_another_loop, new_notification
 
 _LONG_PAUSE_SECONDS: Final = 37
 

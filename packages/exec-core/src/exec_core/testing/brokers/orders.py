@@ -18,11 +18,11 @@ from exec_core.money import ZERO
 from exec_core.orders import Leg, Order, OrderStatus, OrderType, TimeInForce
 from exec_core.reports import CommissionReport, ReportStatus
 from exec_core.sides import Side
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
+from exec_core.testing.brokers.undeclared import check_nothing_is_sent, undeclared_tradable
 from exec_core.testing.cards import card
 from exec_core.testing.session import Session
 from exec_core.testing.stage import Stage
-from exec_core.testing.undeclared import check_nothing_is_sent, undeclared_tradable
 from exec_core.testing.venue import Tradable
 
 
@@ -136,7 +136,7 @@ class OrderCards(BrokerSuite):
         If this fails: check that figures go from `Decimal` to the wire as text (``format(value, "f")``), or through the
         shortest float where the SDK insists on one; that nobody computes with floats on the way; and that a whole
         quantity written as ``10.00`` or ``1E+1`` is still a whole number to the venue.
-        Catches: openalgo #1987 and #1539: a quantity went out as the text "65.0" and was refused as not a whole number.
+        Catches: openalgo #1109: a quantity went out as the text "65.0" and was refused as not a whole number.
         """
         session = await stage.session()
         for order in _exact_orders(stage):

@@ -11,7 +11,7 @@ import pytest
 from exec_core.broker import AvailabilityState
 from exec_core.errors import AuthenticationFailed, BrokerError, ConnectionFailed, ExecError, NotSent, OutcomeUnknown
 from exec_core.orders import Order, OrderStatus
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.examining import freeze_alarm
 from exec_core.testing.session import Session

@@ -12,8 +12,8 @@ import pytest_asyncio
 from exec_core.notifier import NotifierPlugin
 from exec_core.plugins import load_notifier_plugins
 from exec_core.testing.cards import NOTIFIER_CARDS, Guarded, card, card_of, fail_if_a_card_is_replaced
-from exec_core.testing.far_side import FarSide
-from exec_core.testing.telling import Telling
+from exec_core.testing.notifiers.far_side import FarSide
+from exec_core.testing.notifiers.telling import Telling
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 

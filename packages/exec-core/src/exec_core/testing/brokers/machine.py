@@ -2,7 +2,7 @@
 
 Its rules are here, what they stand on in `machine_base`, what must hold in `machine_model`. How much is tried follows
 from Hypothesis' profile: ``--hypothesis-profile=nightly`` tries a hundred times as much as usual. The profile is known
-to pytest where this package is imported early: ``-p exec_core.testing.machine``, or by the topmost `conftest.py`.
+to pytest where this package is imported early: ``-p exec_core.testing.summary``, or by the topmost `conftest.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from exec_core.money import ZERO
 from exec_core.orders import OrderStatus, OrderType
 from exec_core.reports import ReportStatus
 from exec_core.sides import Side
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
+from exec_core.testing.brokers.machine_base import BaseMachine, step
+from exec_core.testing.brokers.machine_model import Patience
 from exec_core.testing.cards import card
-from exec_core.testing.machine_base import BaseMachine, step
-from exec_core.testing.machine_model import Patience
 from exec_core.testing.stage import LOOK_SECONDS
 from exec_core.testing.venue import Ability
 
@@ -224,7 +224,7 @@ class MachineCards(BrokerSuite):
         If this fails: read the shortest history that fails, which Hypothesis prints as steps; the line ``FAILED`` tells
         at which one, ``teardown`` being the recovery in the end. The other cards isolate most of it, so see first
         whether one of them fails as well. To play the same history again, make Hypothesis' ``@reproduce_failure(...)``
-        a line of your suite: ``reproduce_failure(...)(exec_core.testing.machine.BrokerMachine)``.
+        a line of your suite: ``reproduce_failure(...)(exec_core.testing.brokers.machine.BrokerMachine)``.
         Catches: what only a combination brings about: a fill while the line is down (Lean.IB issue #249), its replay by
         stream, poll and restart (nautilus PR #3493), a request in an outage that ends a live order (nautilus issues
         #4152 and #3879), one intent that becomes two orders (nautilus issue #4564).

@@ -16,7 +16,7 @@ from pydantic import SecretBytes, SecretStr
 
 from exec_core.notifier import Notification, Notifier, NotifierPlugin
 from exec_core.settings import PluginSettings
-from exec_core.testing.far_side import FarSide
+from exec_core.testing.notifiers.far_side import FarSide
 
 T = TypeVar("T")
 

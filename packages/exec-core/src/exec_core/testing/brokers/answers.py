@@ -6,10 +6,10 @@ import pytest
 
 from exec_core.errors import BrokerError, NotSent, OrderRejected, OutcomeUnknown
 from exec_core.orders import Order, OrderStatus
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
-from exec_core.testing.session import Session
 from exec_core.testing.examining import freeze_alarm
+from exec_core.testing.session import Session
 from exec_core.testing.stage import Stage
 from exec_core.testing.venue import Ability
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from exec_core.testing.notifier_base import NotifierSuite, notifier_card
-from exec_core.testing.telling import Telling, missing, new_notification
+from exec_core.testing.notifiers.base import NotifierSuite, notifier_card
+from exec_core.testing.notifiers.telling import Telling, missing, new_notification
 
 
 class TextCards(NotifierSuite):

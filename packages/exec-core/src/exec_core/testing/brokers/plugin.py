@@ -23,7 +23,7 @@ from exec_core.instruments import AssetClass
 from exec_core.orders import OrderType, TimeInForce
 from exec_core.plugins import plugin_settings
 from exec_core.settings import BrokerSettings
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.importing import imported_afresh
 from exec_core.testing.stage import Stage

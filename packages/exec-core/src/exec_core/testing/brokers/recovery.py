@@ -10,7 +10,7 @@ from exec_core.errors import BrokerError
 from exec_core.orders import Order, OrderStatus
 from exec_core.reports import FillReport
 from exec_core.sides import Side
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.session import Session
 from exec_core.testing.stage import Stage

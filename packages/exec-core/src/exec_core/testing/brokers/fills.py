@@ -15,7 +15,7 @@ from exec_core.fills import Fill
 from exec_core.orders import Order, OrderStatus
 from exec_core.reports import FillReport
 from exec_core.sides import Side
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.session import Session
 from exec_core.testing.stage import Stage
@@ -61,7 +61,7 @@ class FillCards(BrokerSuite):
         the third it is filled; its average price is the venue's, weighted by quantity.
         If this fails: check that a `FillReport` carries the quantity and the price of that execution, not the order's
         cumulative quantity or average price, and that a status such as "partly filled" is not taken for an end.
-        Catches: openalgo #1539 (the average price of an order was not that of its executions); Zerodha forum 33971 (a
+        Catches: openalgo #1987 (the average price of an order was not that of its executions); Zerodha forum 33971 (a
         partial execution that was told after the order was complete).
         """
         session = await stage.session()

@@ -1,6 +1,6 @@
 """What must hold between what a bookkeeper was told and what the venue did, after any history of orders.
 
-Plain judgement, no I/O: the state machine (`exec_core.testing.machine`) asks after each step what is *wrong* (safety:
+Plain judgement, no I/O: the state machine (`machine`) asks after each step what is *wrong* (safety:
 never, not for an instant) and in the end what is *lacking* (progress: not for long).
 """
 

@@ -14,7 +14,7 @@ from exec_core.money import ZERO
 from exec_core.orders import Order, OrderStatus
 from exec_core.reports import OrderReport, ReportStatus
 from exec_core.sides import Side
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.following import Follower
 from exec_core.testing.session import Session

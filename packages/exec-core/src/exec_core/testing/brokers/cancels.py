@@ -10,7 +10,7 @@ from exec_core.errors import CancelRejected, ConnectionFailed
 from exec_core.money import ZERO
 from exec_core.orders import Order, OrderStatus
 from exec_core.reports import ReportStatus
-from exec_core.testing.base import BrokerSuite
+from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
 from exec_core.testing.stage import Stage
 from exec_core.testing.venue import Ability

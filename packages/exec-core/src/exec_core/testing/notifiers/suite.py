@@ -29,11 +29,11 @@ import pytest
 from exec_core.notifier import CheckableNotifier, Notifier, NotifierPlugin
 from exec_core.plugins import installed_plugins
 from exec_core.settings import PluginSettings
-from exec_core.testing.far_side import FarAbility
-from exec_core.testing.notifier_base import NotifierSuite, notifier_card
-from exec_core.testing.notifier_texts import TextCards
-from exec_core.testing.notifier_troubles import TroubleCards
-from exec_core.testing.telling import Telling, new_notification
+from exec_core.testing.notifiers.base import NotifierSuite, notifier_card
+from exec_core.testing.notifiers.far_side import FarAbility
+from exec_core.testing.notifiers.telling import Telling, new_notification
+from exec_core.testing.notifiers.texts import TextCards
+from exec_core.testing.notifiers.troubles import TroubleCards
 
 #: What importing a plugin drags in beyond the core. The module and the names to watch for are the arguments.
 _IMPORTS: Final = """

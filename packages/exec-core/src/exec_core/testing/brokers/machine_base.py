@@ -1,4 +1,4 @@
-"""What the state machine of `exec_core.testing.machine` stands on: its loop, its session, its choices, its judgement.
+"""What the state machine of `machine` stands on: its loop, its session, its choices, its judgement.
 
 What a history draws never depends on what came of it, hence not on the adapter's timing: what is drawn are numbers that
 choose among what there is, and a history that has failed goes on to its end, without effect. So Hypothesis can repeat
@@ -25,7 +25,7 @@ from exec_core.errors import CancelRejected, NotSent, OrderRejected, OutcomeUnkn
 from exec_core.orders import Order, OrderStatus, OrderType
 from exec_core.reports import ReportStatus
 from exec_core.sides import Side
-from exec_core.testing.machine_model import Ledger, Patience, chosen
+from exec_core.testing.brokers.machine_model import Ledger, Patience, chosen
 from exec_core.testing.session import Session
 from exec_core.testing.stage import LOOK_SECONDS, Stage
 from exec_core.testing.venue import Ability, Venue, VenueExecution, VenueOrder
