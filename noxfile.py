@@ -152,6 +152,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def crash(session: nox.Session) -> None:
+    """Stop the service dead at every one of its effects, and check what it recovers to. Arguments go to the script."""
+    install_tools(session, "test")
+    session.run("python", "-m", "crash", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure orders from publishing to confirmation, beside bare loops. Arguments after -- go to the script."""
     install_tools(session, "test")

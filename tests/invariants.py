@@ -55,7 +55,8 @@ async def check(
     wrong: list[str] = []
     wrong += _each_once(set(sent), orders, book["orders"])
     wrong += _fills_agree(orders, fills, book["fills"])
-    wrong += _positions_agree(fills, orders, positions)
+    wrong += _commissions_agree(orders, book["fills"])
+    wrong += _positions_agree(_counting(fills), orders, positions)
     lost, strange = _published(outbox, confirmations, bus_lost)
     wrong += strange
     wrong += _confirmations_agree(orders, documents, confirmations, lost)
@@ -96,7 +97,7 @@ def _each_once(sent: set[str], orders: Sequence[Row], book: Sequence[Row]) -> li
             "CONNECTION_FAILED",
             "UNKNOWN_ACCOUNT",
             "UNSUPPORTED",
-        )
+        ) or not _was_sent(order)
         if refused == bool(at_broker):
             wrong.append(
                 f"{order['signal_id']}: {order['status']}/{order['reason_code']}, but {at_broker} at the broker"
@@ -104,16 +105,46 @@ def _each_once(sent: set[str], orders: Sequence[Row], book: Sequence[Row]) -> li
     return wrong
 
 
+def _was_sent(order: Row) -> bool:
+    """Whether the order was ever marked as being sent: one that was cancelled before that is at no broker."""
+    return any(entry["event"] == "about to be sent" for entry in order["history"])
+
+
+def _counting(fills: Sequence[Row]) -> list[Row]:
+    """The executions without those that a correction has replaced."""
+    replaced = {fill["replaces"] for fill in fills}
+    return [fill for fill in fills if fill["_id"] not in replaced]
+
+
+def _name(row: Row) -> str:
+    """An execution of the venue, as we name it; its correction is another."""
+    return f"{row['execution_id']}#c{row['correction']}" if row["correction"] else str(row["execution_id"])
+
+
+def _commissions_agree(orders: Sequence[Row], book: Sequence[Row]) -> list[str]:
+    """What an order cost is what the venue charged for its executions."""
+    charged: dict[str, Fraction] = defaultdict(Fraction)
+    for row in book:
+        if not row["superseded"]:
+            charged[row["client_order_id"]] += _f(row["commission"] or 0)
+    return [
+        f"{order['signal_id']}: commission {order['commission']}, the venue charged {float(charged[key])}"
+        for order in orders
+        if abs(Fraction(order["commission"] or 0) - charged[key := order["client_order_id"]]) > Fraction(1, 10**9)
+    ]
+
+
 def _fills_agree(orders: Sequence[Row], fills: Sequence[Row], book: Sequence[Row]) -> list[str]:
     """P3: every execution of the venue is booked exactly once, with its figures, and orders are their sums."""
     ours = {fill["_id"].split("|")[-1]: fill for fill in fills}
-    theirs = {row["execution_id"]: row for row in book}
+    theirs = {_name(row): row for row in book}
+    counting = {fill["_id"] for fill in _counting(fills)}
     wrong = [f"execution {name}: not booked" for name in set(theirs) - set(ours)]
     wrong += [f"execution {name}: the venue does not know it" for name in set(ours) - set(theirs)]
     filled: dict[str, Fraction] = defaultdict(Fraction)
     for name in set(ours) & set(theirs):
         fill, row = ours[name], theirs[name]
-        filled[fill["client_order_id"]] += Fraction(fill["quantity"])
+        filled[fill["client_order_id"]] += Fraction(fill["quantity"]) if fill["_id"] in counting else 0
         if (Fraction(fill["quantity"]), Fraction(fill["price"])) != (_f(row["quantity"]), _f(row["price"])):
             wrong.append(f"execution {name}: {fill['quantity']} @ {fill['price']} is not {row}")
     for order in orders:

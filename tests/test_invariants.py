@@ -77,6 +77,8 @@ def first(_document: Document) -> bool:
         ("orders", signal, {"signal_id": "s_9"}, "s_3: no order in the journal"),
         ("orders", signal, {"signal_id": "s_9"}, "s_9: an order that nobody sent"),
         ("orders", signal, {"client_order_id": "X" * 20}, "at the broker without an order of ours"),
+        ("orders", signal, {"commission": Decimal(7)}, "s_3: commission 7, the venue charged 1.0"),
+        ("orders", signal, {"history": []}, "s_3: FILLED/None, but 1 at the broker"),
         ("orders", signal, {"avg_fill_price": Decimal(11)}, "avg_fill_price is 11 in the order, 10.0 in signal_store"),
         ("execution_confirmations", signal, {"commission": 7.0}, "commission is"),
         ("execution_confirmations", signal, {"client_order_id": "X"}, "s_3: no document"),

@@ -49,7 +49,8 @@ async def test_of_ended_orders_the_newest_stay_and_older_ones_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committed, "ENDED_ORDERS_KEPT", 1)
-    working, old, new = record("w", OrderStatus.SUBMITTED), *(record(name, OrderStatus.CANCELLED) for name in ("o", "n"))
+    working = record("w", OrderStatus.SUBMITTED)
+    old, new = (record(name, OrderStatus.CANCELLED) for name in ("o", "n"))
     async with SqliteStore(tmp_path) as store:
         await store.commit([Write(ORDERS, one.id, 0, journal.order_document(one)) for one in (working, old, new)])
         state = CommittedState(store)

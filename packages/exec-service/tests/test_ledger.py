@@ -23,6 +23,7 @@ class WatchedStore(SqliteStore):
         super().__init__(data_dir)
         self.commits: list[int] = []
         self.away = 0
+        self.unheard = 0
 
     async def commit(self, writes: Any, *, lease: Any = None) -> None:
         if self.away:
@@ -30,6 +31,9 @@ class WatchedStore(SqliteStore):
             raise StoreUnavailable("away")
         await super().commit(writes, lease=lease)
         self.commits.append(len(writes))
+        if self.unheard:
+            self.unheard -= 1
+            raise StoreUnavailable("written, but no answer came")
 
 
 @asynccontextmanager
@@ -112,6 +116,35 @@ async def test_nothing_that_was_decided_is_given_up_while_the_store_is_away(tmp_
         store.away = 3
         await ledger.write(row("a"))
         assert len(await store.load(OUTBOX)) == 1
+
+
+async def test_a_commit_whose_answer_was_lost_is_recognised_as_ours(tmp_path: Path) -> None:
+    """Else what it promised would be told only after the next start, and who waits for it would wait until then."""
+    async with running(tmp_path) as (ledger, store):
+        told: list[str] = []
+        ledger.delivered = lambda writes: told.extend(write.id for write in writes)
+        store.unheard = 1
+        decided: list[str] = []
+
+        def decide(unit: Any) -> None:
+            decided.append("once")
+            unit.write(row("a", sequence=7, created_at=utc_now()))
+
+        await ledger.submit(decide)
+        assert decided == ["once"]
+        assert told == ["a"]
+        assert len(await store.load(OUTBOX)) == 1
+
+
+async def test_what_somebody_else_wrote_while_the_store_was_away_is_not_taken_for_ours(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        told: list[str] = []
+        ledger.delivered = lambda writes: told.extend(write.id for write in writes)
+        await store.insert(OUTBOX, [{"_id": "a", "revision": 1, "channel": "c", "sequence": 8}])
+        store.away = 1
+        with pytest.raises(RevisionConflict):
+            await ledger.write(row("a", sequence=7))
+        assert told == []
 
 
 async def test_a_worker_that_lost_its_lease_writes_nothing_more(tmp_path: Path) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 from exec_core.identifiers import BrokerOrderId, ClientOrderId
 from exec_core.orders import FINAL_STATUSES, OrderStatus
 
 from exec_service import journal
 from exec_service.records import OrderRecord
-from exec_service.stores import FILLS, ORDERS, POSITIONS, Document, Not, RevisionConflict, Store, StoreError
+from exec_service.stores import FILLS, ORDERS, POSITIONS, Document, Not, RevisionConflict, Store, StoreError, Write
 from exec_service.units import Entry, HeldPosition, NotLoaded, OrderMissing
 
 logger = logging.getLogger(__name__)
@@ -173,6 +175,18 @@ class CommittedState:
             self._positions[held.position.id] = held
             self._open[position_key] = held.position.id
 
+    async def _stands(self, writes: Sequence[Write]) -> bool:
+        """Whether the store holds what these writes would write: all or nothing is written, so one alone would tell."""
+        ids: dict[str, dict[str, Write]] = {}
+        for write in writes:
+            if write.expected_revision is not None:
+                ids.setdefault(write.collection, {})[write.id] = write
+        for collection, mine in ids.items():
+            stored = {document["_id"]: document for document in await self._store.load(collection, {"_id": list(mine)})}
+            if not all(key in stored and _agrees(stored[key], write.document) for key, write in mine.items()):
+                return False
+        return bool(ids)
+
     def _drop(self, conflict: RevisionConflict) -> None:
         """Forget what somebody else has changed: it will be loaded again."""
         logger.warning("Deciding again: %s", conflict)
@@ -187,3 +201,8 @@ class CommittedState:
                     self._open.pop(journal.position_key(held.position.key), None)
                 else:
                     self._open.clear()
+
+
+def _agrees(stored: Document, written: Mapping[str, Any]) -> bool:
+    """Whether a stored document is the one that was written, by its figures and words: stores cut times off."""
+    return all(stored.get(name) == value for name, value in written.items() if isinstance(value, str | int | Decimal))

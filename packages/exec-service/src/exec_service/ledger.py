@@ -173,8 +173,23 @@ class Ledger(CommittedState):
         return jobs
 
     async def _durably(self, writes: list[Write]) -> None:
+        """Commit them. An attempt that got no answer may have written them: the next one must not take its own writes
+        for somebody else's, or what they promise would be forgotten, and what waits for them would wait for ever."""
+        unanswered = False
+
+        async def commit() -> None:
+            nonlocal unanswered
+            try:
+                await self._store.commit(writes, lease=self.lease)
+            except StoreUnavailable:
+                unanswered = True
+                raise
+            except RevisionConflict:
+                if not unanswered or not await self._stands(writes):
+                    raise
+
         if writes:
-            await self._patiently(self._store.commit, writes, lease=self.lease)
+            await self._patiently(commit)
 
     async def _patiently(self, call: Callable[..., Awaitable[None]], *arguments: Any, **named: Any) -> None:
         """`call`, again and again while the store is away: nothing that was decided is given up."""
