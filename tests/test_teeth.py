@@ -1,7 +1,11 @@
-"""The conformance kit has teeth: each broken broker fails exactly the cards that name its fault, a right one none."""
+"""The conformance kit has teeth: each broken broker fails exactly the cards that name its fault, a right one none.
+
+With ``EXEC_TEETH=all`` every variant of every card is played, which takes half as long again.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Generator
 from pathlib import Path
 
@@ -26,8 +30,13 @@ NOT_IN_THE_TABLE = {10, IMPORTING, HISTORIES}
 PATIENCE_SECONDS = 0.5
 #: How long one waits that is not to fail, before that is believed: the machine may be busy.
 DOUBT_SECONDS = 10.0
-#: Plugins that would only cost time, many times.
-UNNEEDED = [option for name in ("cacheprovider", "xdist", "hypothesispytest") for option in ("-p", f"no:{name}")]
+#: Whether every variant of every card is played.
+ALL_VARIANTS = os.environ.get("EXEC_TEETH") == "all"
+#: Without what would only cost time, many times.
+UNNEEDED = [
+    "--capture=no",
+    *(f"-pno:{name}" for name in ("cacheprovider", "xdist", "hypothesispytest", "timeout", "faulthandler")),
+]
 SUITE = """
 from exec_core.testing import BrokerConformance
 from teeth.table import SUBJECTS
@@ -41,15 +50,24 @@ class TestSubject(BrokerConformance):
 
 
 class Marks:
-    """A pytest plugin that plays some cards, and notes which failed, with the reason."""
+    """A pytest plugin that plays some cards, and notes which failed, with the reason.
 
-    def __init__(self, numbers: Collection[int]) -> None:
+    A card that has several variants is played in all of them where it is to fail; else the first stands for all.
+    """
+
+    def __init__(self, numbers: Collection[int], failing: Collection[int]) -> None:
         self.numbers = numbers
+        self.failing = failing
         self.played: set[int] = set()
         self.failed: dict[int, str] = {}
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        chosen = [item for item in items if number_of(item) in self.numbers]
+        chosen, seen = [], set[int]()
+        for item in items:
+            number = number_of(item)
+            if number in self.numbers and (number in self.failing or number not in seen or ALL_VARIANTS):
+                chosen.append(item)
+            seen.add(number)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
 
@@ -78,7 +96,7 @@ def cards_of_the_kit() -> set[int]:
 
 def play(pytester: pytest.Pytester, name: str, numbers: Collection[int], patience_seconds: float) -> Marks:
     """Run these cards on a subject."""
-    marks = Marks(numbers)
+    marks = Marks(numbers, SUBJECTS[name].cards)
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(SUITE.format(name=name, patience_seconds=patience_seconds))
     pytester.inline_run(*UNNEEDED, "-q", "--tb=native", plugins=[marks])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from exec_core.broker import AccountSummary, BrokerPosition, Found, Placed, Snapshot, View
-from exec_core.errors import CancelRejected, ConnectionFailed
+from exec_core.errors import CancelRejected
 from exec_core.orders import Order
 from exec_core.reports import OrderReport, Report, ReportStatus
 
@@ -46,7 +46,7 @@ class Asserting(Wrapper):
 @broken(400, 410, 460, 490, fault="never sends a cancel", stands_for="alpaca #199: pending_cancel all day")
 class NeverCancels(Wrapper):
     async def cancel_order(self, order: Order) -> None:
-        return
+        await self.inner.find_order(order)
 
 
 @broken(
@@ -61,20 +61,6 @@ class TakesRefusedForDone(Asserting):
             await super().cancel_order(order)
         except CancelRejected:
             self.assert_cancelled(order)
-
-
-@broken(
-    420,
-    430,
-    fault="calls the venue's refusal of a cancel a broken line, so that it is asked again for ever",
-    stands_for="Lean.IB PR #248, #256: a cancel that was refused was waited on",
-)
-class CallsARefusedCancelABreak(Wrapper):
-    async def cancel_order(self, order: Order) -> None:
-        try:
-            await super().cancel_order(order)
-        except CancelRejected as error:
-            raise ConnectionFailed(str(error)) from error
 
 
 @broken(
@@ -97,33 +83,12 @@ class CallsALostCancelRefused(Wrapper):
             raise CancelRejected(str(error)) from error
 
 
-@broken(
-    490,
-    fault="can cancel only what it sent itself, in this session",
-    stands_for="nautilus #5057: orders of the session before cannot be managed",
-)
-class CancelsItsOwnOnly(Wrapper):
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        self.sent: set[str] = set()
-
-    async def place_order(self, order: Order) -> Placed:
-        self.sent.add(order.client_order_id)
-        return await super().place_order(order)
-
-    async def cancel_order(self, order: Order) -> None:
-        if order.client_order_id not in self.sent:
-            raise CancelRejected("Unknown order")
-        await super().cancel_order(order)
-
-
 # Look-ups
 
 
 @broken(
     600,
     610,
-    620,
     730,
     fault="finds an order by the broker's id only, and claims that any other is absent",
     stands_for="nautilus #4958: the look-up needed the broker's id, and only ours was known",
@@ -147,19 +112,6 @@ class LooksAmongOpenOrdersOnly(Wrapper):
 
 
 @broken(
-    320,
-    610,
-    620,
-    650,
-    fault="leaves the executions out of the answer to a look-up",
-    stands_for="ccxt PR #1880: the trades are in another list",
-)
-class FindsNoFills(Wrapper):
-    async def find_order(self, order: Order) -> Found:
-        return replace(await super().find_order(order), fills=())
-
-
-@broken(
     620,
     730,
     fault="looks for an order in its own memory of what it sent in this session",
@@ -179,15 +131,6 @@ class FindsItsOwnOnly(Wrapper):
         return found if order.client_order_id in self.sent else Found(found.view)
 
 
-@broken(630, fault="answers a look-up of an order that nobody sent with one of its own making")
-class InventsATrace(Remembering):
-    async def find_order(self, order: Order) -> Found:
-        found = await super().find_order(order)
-        if found.has_trace or order.client_order_id in self.ours:
-            return found
-        return replace(found, orders=(OrderReport(ReportStatus.WORKING, order.client_order_id),))
-
-
 @broken(
     630,
     fault="tells an order that it does not find as CANCELLED",
@@ -199,15 +142,6 @@ class EndsOnAbsence(Wrapper):
         if found.has_trace:
             return found
         return replace(found, orders=(OrderReport(ReportStatus.CANCELLED, order.client_order_id),))
-
-
-@broken(560, 630, fault="raises where an order is not found: its absence is never proven")
-class RaisesOnAbsence(Wrapper):
-    async def find_order(self, order: Order) -> Found:
-        found = await super().find_order(order)
-        if found.view.complete and not found.has_trace:
-            raise ConnectionFailed("HTTP 404: order not found")
-        return found
 
 
 @broken(
@@ -250,15 +184,6 @@ class ListsNothingOnAnError(Wrapper):
             return Snapshot((), View(datetime.now(UTC), complete=True, covers_from=None))
 
 
-@broken(640, fault="answers a list of positions that failed with an empty one", stands_for="nautilus PR #4230")
-class HoldsNothingOnAnError(Wrapper):
-    async def positions(self) -> Snapshot[BrokerPosition]:
-        try:
-            return await super().positions()
-        except ConnectionResetError:
-            return Snapshot((), View(datetime.now(UTC), complete=True, covers_from=None))
-
-
 @broken(660, fault="lists orders as open that have ended", stands_for="Lean.TradeStation #66: orders that never go")
 class ListsWhatHasEnded(Wrapper):
     def __init__(self, *args: object) -> None:
@@ -285,7 +210,7 @@ class ListsOnlyOurs(Remembering):
         return replace(listed, items=tuple(one for one in listed.items if one.client_order_id in self.ours))
 
 
-@broken(680, fault="lists a short position as a long one", stands_for="go-trader #1009: sizes without a sign")
+@broken(680, fault="lists a short position as a long one")
 class HoldsUnsigned(Wrapper):
     async def positions(self) -> Snapshot[BrokerPosition]:
         held = await super().positions()

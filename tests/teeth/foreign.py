@@ -75,12 +75,6 @@ class RejectsAnUnknownWord(ForeignBroker):
         return OrderReport(ReportStatus.REJECTED, broker_order_id=name, reason="AMO REQ RECEIVED")
 
 
-@broken(590, fault="falls over a word that it does not know", stands_for="vn.py #2046", venue=ForeignVenue)
-class FallsOverAnUnknownWord(ForeignBroker):
-    def strange(self, name: BrokerOrderId) -> Report:
-        return OrderReport(ReportStatus("AMO REQ RECEIVED"), broker_order_id=name)
-
-
 @broken(
     760,
     fault="claims, on another day, that its view of the day covers what was before",

@@ -10,7 +10,7 @@ from typing import Self
 
 from exec_broker_mock.broker import CAPABILITIES
 from exec_core.broker import Availability, AvailabilityState, Placed
-from exec_core.errors import AuthenticationFailed, ConnectionFailed, ExecError, NotSent
+from exec_core.errors import AuthenticationFailed, ConnectionFailed, NotSent
 from exec_core.orders import Order, TimeInForce
 from pydantic import field_validator
 
@@ -21,6 +21,7 @@ from teeth.wrapping import GivenSettings, Remembering, Wrapper, broken
 
 @broken(
     20,
+    210,
     fault="declares a default time in force that is not among those it declares",
     capabilities=replace(CAPABILITIES, times_in_force=frozenset({TimeInForce.GTC, TimeInForce.IOC})),
 )
@@ -44,16 +45,6 @@ class ShowsAWrongValue(Wrapper):
     pass
 
 
-@broken(40, fault="begins to connect when it is made, before it is entered")
-class ConnectsWhenMade(Wrapper):
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        try:
-            self.begun = asyncio.get_running_loop().create_task(asyncio.sleep(0), name="connecting")
-        except RuntimeError:
-            self.begun = None
-
-
 # Entering and leaving
 
 
@@ -64,9 +55,15 @@ class GivesNaiveTimes(Wrapper):
         return Availability(state.state, state.since.replace(tzinfo=None), state.reason)
 
 
-@broken(110, fault="waits, when it is left, for the end of a stream of reports to which nobody listens")
+@broken(110, fault="waits, when it is left, for somebody to hear what became of its orders")
 class HangsOnLeaving(Wrapper):
     is_heard = False
+    has_sent = False
+
+    async def place_order(self, order: Order) -> Placed:
+        placed = await super().place_order(order)
+        self.has_sent = True
+        return placed
 
     async def reports(self):
         self.is_heard = True
@@ -77,37 +74,8 @@ class HangsOnLeaving(Wrapper):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         await super().__aexit__(kind, error, trace)
-        if not self.is_heard and kind is None:
+        if self.has_sent and not self.is_heard:
             await asyncio.Event().wait()
-
-
-@broken(
-    110,
-    490,
-    620,
-    750,
-    fault="cancels its open orders when it is left",
-    stands_for="client libraries that clean up, and kits that cancel all and liquidate",
-)
-class CancelsOnLeaving(Wrapper):
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        self.sent: list[Order] = []
-
-    async def place_order(self, order: Order) -> Placed:
-        placed = await super().place_order(order)
-        self.sent.append(order)
-        return placed
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        for order in self.sent:
-            try:
-                await self.inner.cancel_order(order)
-            except ExecError:
-                continue
-        await super().__aexit__(kind, error, trace)
 
 
 @broken(120, fault="raises when it is left twice")
@@ -123,15 +91,6 @@ class LeavesOnce(Wrapper):
         await super().__aexit__(kind, error, trace)
 
 
-@broken(130, fault="can be entered although the venue is out of reach: it connects with the first order")
-class EntersWithoutAVenue(Wrapper):
-    async def __aenter__(self) -> Self:
-        try:
-            return await super().__aenter__()
-        except ConnectionFailed:
-            return self
-
-
 @broken(130, fault="calls a venue that is out of reach a refused login, so that a person is called for nothing")
 class CallsABreakALogin(Wrapper):
     async def __aenter__(self) -> Self:
@@ -139,15 +98,6 @@ class CallsABreakALogin(Wrapper):
             return await super().__aenter__()
         except ConnectionFailed as error:
             raise AuthenticationFailed(str(error)) from error
-
-
-@broken(140, fault="calls a refused login a venue that is out of reach: nobody is called, and it is tried for ever")
-class CallsALoginABreak(Wrapper):
-    async def __aenter__(self) -> Self:
-        try:
-            return await super().__aenter__()
-        except AuthenticationFailed as error:
-            raise ConnectionFailed(str(error)) from error
 
 
 @broken(140, fault="can be entered although the login was refused, and says that it is ready")
@@ -171,7 +121,6 @@ class EntersWithoutALogin(Wrapper):
     150,
     170,
     fault="keeps an order that it called not sent, and sends it when the line is back",
-    stands_for="nautilus #4564: one intent, two live orders",
 )
 class SendsLater(Remembering):
     #: By account: such a queue outlives the session.
@@ -212,20 +161,3 @@ class WaitsForAnswersOnLeaving(Wrapper):
     ) -> None:
         await self.is_idle.wait()
         await super().__aexit__(kind, error, trace)
-
-
-@broken(190, fault="raises, when it was left, what nobody recognises, so that an order's outcome counts as unknown")
-class FallsOverWhenLeft(Wrapper):
-    async def place_order(self, order: Order) -> Placed:
-        if super().availability().reason == "Not connected":
-            raise RuntimeError("Event loop is closed")
-        return await super().place_order(order)
-
-
-@broken(130, 190, fault="says that it is ready before it is entered, and after it was left")
-class IsReadyWhenLeft(Wrapper):
-    def availability(self) -> Availability:
-        state = super().availability()
-        if state.reason == "Not connected":
-            return Availability(AvailabilityState.READY, state.since)
-        return state

@@ -38,7 +38,7 @@ def page() -> str:
         (
             HEAD,
             f"## {len(BROKEN)} broken brokers\n",
-            "| broker | its fault | has happened as | fails |",
+            "| broker | its fault | stands for | fails |",
             "| --- | --- | --- | --- |",
             *(_row(subject) for subject in sorted(BROKEN.values(), key=lambda subject: sorted(subject.cards))),
             "",

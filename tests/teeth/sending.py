@@ -6,13 +6,15 @@ import asyncio
 import time
 from dataclasses import replace
 from decimal import Decimal
+from typing import ClassVar
 from uuid import uuid4
 
 from exec_broker_mock.broker import CAPABILITIES
+from exec_broker_mock.conformance import MockVenue
 from exec_core.broker import Placed
 from exec_core.capabilities import Idempotency
 from exec_core.errors import ConnectionFailed, NotSent, OrderRejected, OrderUnsupported
-from exec_core.identifiers import BrokerOrderId, ClientOrderId
+from exec_core.identifiers import ClientOrderId
 from exec_core.instruments import AssetClass
 from exec_core.orders import Order, OrderType, TimeInForce
 from exec_core.sides import Side
@@ -42,20 +44,6 @@ class LosesTheLimit(Translating):
         if order.request.order_type is not OrderType.STOP_LIMIT:
             return order
         return asking(order, order_type=OrderType.STOP, limit_price=None)
-
-
-@broken(200, fault="puts the limit price into the field of the stop price, and the stop price into that of the limit")
-class SwapsThePrices(Translating):
-    def translated(self, order: Order) -> Order:
-        if order.request.order_type is not OrderType.STOP_LIMIT:
-            return order
-        return asking(order, limit_price=order.request.stop_price, stop_price=order.request.limit_price)
-
-
-@broken(200, 680, fault="sends a sale as a purchase")
-class OnlyBuys(Translating):
-    def translated(self, order: Order) -> Order:
-        return asking(order, side=Side.BUY)
 
 
 @broken(
@@ -153,31 +141,13 @@ class DeclaresIdempotency(Wrapper):
     300,
     680,
     fault="carries our client order id on purchases only: sales go out under an id that it makes up",
-    stands_for="nautilus #4970: executions that are not tied to our id; hummingbot PR #5161: ids made up in one place",
+    stands_for="nautilus #4970: executions that are not tied to our id",
 )
 class MakesUpIdsOfSales(Translating):
     def translated(self, order: Order) -> Order:
         if order.request.side is Side.BUY:
             return order
         return replace(order, client_order_id=ClientOrderId(uuid4().hex))
-
-
-@broken(500, fault="swallows a refusal: an order that the venue refused counts as placed")
-class SwallowsARefusal(Wrapper):
-    async def place_order(self, order: Order) -> Placed:
-        try:
-            return await super().place_order(order)
-        except OrderRejected:
-            return Placed(BrokerOrderId(f"local-{order.client_order_id}"))
-
-
-@broken(500, fault="does not recognise a refusal, so that nobody knows what became of a refused order")
-class DoesNotKnowARefusal(Wrapper):
-    async def place_order(self, order: Order) -> Placed:
-        try:
-            return await super().place_order(order)
-        except OrderRejected as error:
-            raise RuntimeError(f"HTTP 400: {error}") from error
 
 
 @broken(500, fault="drops the venue's reason for refusing an order")
@@ -190,6 +160,7 @@ class DropsTheReason(Wrapper):
 
 
 @broken(
+    180,
     530,
     540,
     fault="says that an order was rejected when the line broke before the answer",
@@ -204,6 +175,7 @@ class RejectsOnALostAnswer(Wrapper):
 
 
 @broken(
+    180,
     530,
     fault="says that an order was not sent when the line broke before the answer",
     stands_for='Zerodha forum 41029: "got the exception and also the order got placed"; ccxt #2599, #7411',
@@ -217,6 +189,7 @@ class SaysNotSentOnALostAnswer(Wrapper):
 
 
 @broken(
+    180,
     530,
     540,
     560,
@@ -231,19 +204,10 @@ class SendsAgain(Wrapper):
             return await super().place_order(order)
 
 
-@broken(540, fault="answers that an order works, under an id that it makes up, when the answer was lost")
-class MakesUpAnAnswer(Wrapper):
-    async def place_order(self, order: Order) -> Placed:
-        try:
-            return await super().place_order(order)
-        except ConnectionResetError:
-            return Placed(BrokerOrderId(f"local-{order.client_order_id}"))
-
-
 @broken(
     550,
     fault="says that an order was rejected when the bound on the call is over",
-    stands_for="hummingbot #493; vn.py's contract, by which a send that failed is a rejection; Lean.IB #93",
+    stands_for="hummingbot #493; vn.py's contract, by which a send that failed is a rejection",
 )
 class RejectsOnATimeOut(Wrapper):
     async def place_order(self, order: Order) -> Placed:
@@ -258,7 +222,7 @@ class RejectsOnATimeOut(Wrapper):
     170,
     190,
     fault="says that an order was rejected when it could not be sent, for want of a line or of a login",
-    stands_for="freqtrade and hummingbot, where every error of placing is one kind of failure",
+    stands_for="hummingbot, where any exception on placing is a failure of the order",
 )
 class RejectsWhenOutOfReach(Wrapper):
     async def place_order(self, order: Order) -> Placed:
@@ -268,19 +232,36 @@ class RejectsWhenOutOfReach(Wrapper):
             raise OrderRejected(str(error)) from error
 
 
-def wait_for_the_answer() -> None:
-    """What an SDK does that knows nothing of loops."""
+class SilentVenue(MockVenue):
+    """The mock's venue, of which one can know that it will not answer."""
+
+    silent: ClassVar[set[str]] = set()
+
+    async def hang_next(self) -> None:
+        await super().hang_next()
+        self.silent.add(self.config.account_id)
+
+
+def block() -> None:
+    """What an SDK does that knows nothing of loops: longer than a card waits, and not for ever."""
     time.sleep(1.5)
 
 
-@broken(820, fault="holds the loop while it waits for the venue's answer", stands_for="kiteconnect, which blocks")
+@broken(
+    820,
+    fault="holds the loop while it waits for the venue's answer",
+    stands_for="kiteconnect, which blocks",
+    venue=SilentVenue,
+)
 class BlocksTheLoop(Wrapper):
     async def place_order(self, order: Order) -> Placed:
+        if self.config.account_id not in SilentVenue.silent:
+            return await super().place_order(order)
+        SilentVenue.silent.discard(self.config.account_id)
         answer = asyncio.ensure_future(super().place_order(order))
-        done, _ = await asyncio.wait([answer], timeout=0.05)
+        await asyncio.sleep(0)  # the order is on its way
         try:
-            if not done:
-                wait_for_the_answer()
+            block()
             return await answer
         finally:
             answer.cancel()

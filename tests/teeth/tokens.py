@@ -6,9 +6,8 @@ import logging
 from typing import Any, ClassVar, Self
 
 from exec_broker_mock.conformance import MockVenue
-from exec_core.broker import BrokerConfig, Placed
-from exec_core.errors import AuthenticationFailed, ConnectionFailed
-from exec_core.orders import Order
+from exec_core.broker import BrokerConfig
+from exec_core.errors import AuthenticationFailed
 from pydantic import SecretStr
 
 from teeth.wrapping import GivenSettings, Wrapper, broken, right
@@ -55,11 +54,6 @@ class BringsAToken(TokenBroker):
     pass
 
 
-@broken(40, 800, fault="keeps its token as plain text in its settings", settings=OpenSettings, venue=TokenVenue)
-class KeepsTheTokenOpen(Wrapper):
-    pass
-
-
 @broken(40, 800, fault="shows its token in its repr", **TOKENS)
 class ShowsTheToken(TokenBroker):
     def __repr__(self) -> str:
@@ -80,21 +74,3 @@ class RaisesTheToken(TokenBroker):
             return await super().__aenter__()
         except AuthenticationFailed as error:
             raise AuthenticationFailed(f"{error}: {self.token}") from error
-
-
-@broken(800, fault="leaves its token in the cause of the error when the venue is out of reach", **TOKENS)
-class RaisesTheTokenBeneath(TokenBroker):
-    async def __aenter__(self) -> Self:
-        try:
-            return await super().__aenter__()
-        except ConnectionFailed as error:
-            raise ConnectionFailed("The venue is out of reach") from OSError(f"GET /?token={self.token}: {error}")
-
-
-@broken(800, fault="shows its token in the error of an order whose answer was lost", **TOKENS)
-class RaisesTheTokenOnALostAnswer(TokenBroker):
-    async def place_order(self, order: Order) -> Placed:
-        try:
-            return await super().place_order(order)
-        except ConnectionResetError as error:
-            raise ConnectionResetError(f"POST /orders?token={self.token}: {error}") from error

@@ -14,6 +14,8 @@ from exec_core.reports import CommissionReport, FillReport, OrderReport, Report,
 
 from teeth.wrapping import Wrapper, right
 
+OPEN = frozenset({ReportStatus.HELD, ReportStatus.WORKING})
+
 
 @right(oddity="tells everything three times, a while after it happened")
 class TellsThrice(Wrapper):
@@ -56,7 +58,8 @@ class Polls(Wrapper):
                 raise failure[0]
             newest: dict[object, OrderReport] = {}
             for report in heard:
-                if isinstance(report, OrderReport):
+                known = newest.get(report.broker_order_id)
+                if isinstance(report, OrderReport) and (known is None or known.status in OPEN):
                     newest[report.broker_order_id] = report
             fills = [report for report in heard if isinstance(report, FillReport)]
             commissions = [report for report in heard if isinstance(report, CommissionReport)]
@@ -71,18 +74,15 @@ class Polls(Wrapper):
             await asyncio.gather(listener, return_exceptions=True)
 
 
-@right(oddity="tells no order that works, only executions and ends")
-class TellsNoWorking(Wrapper):
-    async def reports(self) -> AsyncIterator[Report]:
-        async for report in super().reports():
-            if isinstance(report, OrderReport) and report.status in (ReportStatus.HELD, ReportStatus.WORKING):
-                continue
-            yield report
-
-
-@right(oddity="gives neither time nor details with the state of an order, as where a venue has none")
-class TellsTheBareState(Wrapper):
+@right(oddity="tells executions and ends only, with neither time nor details where a venue has none")
+class TellsTheLeast(Wrapper):
     def read(self, report: Report) -> Iterable[Report]:
         if isinstance(report, OrderReport):
             return (replace(report, venue_time=None, details=None),)
         return (report,)
+
+    async def reports(self) -> AsyncIterator[Report]:
+        async for report in super().reports():
+            if isinstance(report, OrderReport) and report.status in OPEN:
+                continue
+            yield report

@@ -121,7 +121,7 @@ class Remembering(Wrapper):
 class Subject:
     """A broker that is put before the kit: its plugin and its venue.
 
-    `fault` says in one sentence what is wrong with it; None: nothing, although it is unusual. `stands_for` names what
+    `fault` says what is wrong with it (or unusual, where nothing is), after "it". `stands_for` names where that
     happened to others. `cards` are the numbers of exactly those cards that must fail.
     """
 

@@ -106,8 +106,7 @@ class AnswerCards(BrokerSuite):
         session = await stage.session()
         order = stage.new_order()
         await stage.venue.lose_next_answer(taken=True)
-        with freeze_alarm(3 * stage.patience_seconds):
-            error = await _sent(session, order)
+        error = await _sent(session, order)
         assert error is None or isinstance(error, OutcomeUnknown), f"the order is live, but the answer was {error!r}"
         known = await stage.at_venue(order)
         session = await _until_known(stage, session, order)
@@ -159,7 +158,8 @@ class AnswerCards(BrokerSuite):
         session = await stage.session(call_timeout_seconds=stage.patience_seconds / 5)
         order = stage.new_order()
         await stage.venue.hang_next()
-        error = await _sent(session, order)
+        with freeze_alarm(3 * stage.patience_seconds):
+            error = await _sent(session, order)
         assert error is None or isinstance(error, OutcomeUnknown), f"the order is live, but the answer was {error!r}"
         known = await stage.at_venue(order)
         session = await _until_known(stage, session, order)
