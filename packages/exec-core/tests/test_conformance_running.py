@@ -183,7 +183,7 @@ def test_nothing_of_the_surroundings_reaches_the_run(
     kit = "[n for n in sys.modules if n in ('exec_core.testing.brokers.orders', 'exec_core.testing.notifiers.texts')]"
     install(
         HEAD
-        + a_card(10, "assert not [k for k in os.environ if k.upper().startswith(('ACME', 'EXEC_'))]")
+        + a_card(10, "assert not [k for k in os.environ if k.upper().startswith('ACME') or k == 'EXEC_CONFIG']")
         + a_card(20, "assert os.environ['OTHER'] == 'kept'")
         + a_card(30, "assert not Path('exec.toml').exists() and not Path('.env').exists()")
         + a_card(40, "assert not {'xdist', 'pytest_timeout', 'pytest_cov'} & set(sys.modules)")
