@@ -60,6 +60,7 @@ def test_stopped_in_the_middle_it_takes_the_service_along(number: signal.Signals
     demo = subprocess.Popen(
         [sys.executable, "-m", "exec_service", "demo", "--data-dir", str(directory)],
         cwd=tmp_path, env=_environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # tests that run in the background ignore SIGINT
     )  # fmt: skip
     assert demo.stdout is not None
     for line in demo.stdout:
