@@ -7,11 +7,14 @@ new. Repeats are legal for everybody downstream, so it keeps just enough memory 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from exec_core.errors import AuthenticationFailed, ConnectionFailed
 from exec_core.reports import CommissionReport, FillReport, OrderReport, Report
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,13 @@ class OrderBookPoller:
                 failed = 0
             except AuthenticationFailed:
                 raise
-            except Exception:
+            except Exception as error:
+                # Whatever it is, nothing was learnt: the next look tells what this one would have. Only its kind is
+                # logged, for client libraries put secrets into their texts.
                 failed += 1
                 if failed > self.failures:
                     raise
+                logger.info("A look at the order book failed (%d in a row): %s", failed, type(error).__name__)
             for report in news:
                 yield report
             try:

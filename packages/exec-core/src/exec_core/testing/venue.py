@@ -165,35 +165,35 @@ class Venue(ABC):
 
     async def reject(self, broker_order_id: str, reason: str) -> None:
         """Refuse an order that was taken (`REJECT_LATE`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.REJECT_LATE))
 
     async def expire(self, broker_order_id: str) -> None:
         """End an order at the end of its time in force (`EXPIRE`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.EXPIRE))
 
     async def correct(self, execution_id: str, quantity: Decimal, price: Decimal) -> VenueExecution:
         """Replace an execution by these figures; quantity 0 takes it back (`CORRECT`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.CORRECT))
 
     async def withhold_commissions(self) -> None:
         """Executions from now on come without their commission (`BILL_LATE`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.BILL_LATE))
 
     async def bill(self) -> None:
         """Tell the commissions that were withheld (`BILL_LATE`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.BILL_LATE))
 
     async def trade_by_hand(self, tradable: Tradable, side: Side, quantity: Decimal) -> VenueOrder:
         """A person enters an order that is none of ours; it rests like any other (`BY_HAND`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.BY_HAND))
 
     async def say_unknown_word(self, broker_order_id: str) -> None:
         """From now on the order's status is a word that no document names; the order works on (`UNKNOWN_WORD`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.UNKNOWN_WORD))
 
     async def begin_new_day(self) -> None:
         """The next trading day: what has ended is in no book any more (`NEW_DAY`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.NEW_DAY))
 
     # Trouble
 
@@ -210,15 +210,15 @@ class Venue(ABC):
 
     async def hang_next(self) -> None:
         """The next order is taken, and its sender never hears an answer (`HANG`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.HANG))
 
     async def lose_next_cancel(self) -> None:
         """The next cancel is acted on, and its sender sees the line break before an answer (`LOSE_CANCEL`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.LOSE_CANCEL))
 
     async def hold_cancels(self) -> None:
         """Cancels are taken, and nothing comes of them until `cancel` says so (`HOLD_CANCEL`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.HOLD_CANCEL))
 
     @abstractmethod
     async def fail_questions(self) -> None:
@@ -226,7 +226,7 @@ class Venue(ABC):
 
     async def answer_in_part(self) -> None:
         """From now on questions are answered in part, recognisably: a page is missing, a line is down (`HIDE`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.HIDE))
 
     @abstractmethod
     async def answer_questions(self) -> None:
@@ -234,11 +234,11 @@ class Venue(ABC):
 
     async def repeat_reports(self) -> None:
         """From now on every report is told twice (`REPEAT`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.REPEAT))
 
     async def reorder_reports(self) -> None:
         """From now on reports that are under way together are told in reverse order (`REORDER`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.REORDER))
 
     @abstractmethod
     async def disconnect(self) -> None:
@@ -250,8 +250,13 @@ class Venue(ABC):
 
     async def forbid_login(self) -> None:
         """From now on the credentials are refused, those of sessions that are open as well (`FORBID_LOGIN`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.FORBID_LOGIN))
 
     async def allow_login(self) -> None:
         """The credentials are good again (`FORBID_LOGIN`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(Ability.FORBID_LOGIN))
+
+
+def _not_written(ability: Ability) -> str:
+    """What the author of a venue is told who left a method out."""
+    return f"cannot {ability}: write the method, or name Ability.{ability.name} in `cannot`, with the reason"

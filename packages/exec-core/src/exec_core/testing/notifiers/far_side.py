@@ -71,32 +71,37 @@ class FarSide(ABC):
 
     async def refuse_next(self) -> None:
         """The next notification is answered: never (`REFUSE`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.REFUSE))
 
     async def delay_next(self, seconds: int) -> None:
         """The next notification is answered: not before so many seconds have passed (`DELAY`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.DELAY))
 
     async def fail_next(self) -> None:
         """The next notification is answered by an error that says nothing about the notification (`FAIL`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.FAIL))
 
     async def go_away(self) -> None:
         """From now on nobody gets through (`GO_AWAY`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.GO_AWAY))
 
     async def come_back(self) -> None:
         """It can be reached again, in the same place (`GO_AWAY`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.GO_AWAY))
 
     async def hang_next(self) -> None:
         """The next notification comes in, and is not answered before `go_on` (`HANG`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.HANG))
 
     async def is_hanging(self) -> bool:
         """Whether a notification has come in that is not answered (`HANG`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.HANG))
 
     async def go_on(self) -> None:
         """What hangs is answered, and so is everything that comes (`HANG`)."""
-        raise NotImplementedError
+        raise NotImplementedError(_not_written(FarAbility.HANG))
+
+
+def _not_written(ability: FarAbility) -> str:
+    """What the author of a far side is told who left a method out."""
+    return f"cannot {ability}: write the method, or name FarAbility.{ability.name} in `cannot`, with the reason"
