@@ -23,6 +23,7 @@ from exec_service.stores import (
 )
 from exec_service.stores import mongo_workers as module
 from exec_service.stores.mongo import MongoStore
+from mongod import Mongod
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -185,27 +186,28 @@ async def test_the_locks_of_a_worker_that_was_killed_in_a_transaction_are_freed(
     assert "by" not in await only(store, ORDERS, "A")
 
 
-async def test_the_locks_are_freed_by_a_fence_and_by_any_worker_that_starts(
-    mongodb: MongoDatabase, store: MongoStore
-) -> None:
-    for step in ("fence", "start"):
-        await store.commit([Write(ORDERS, "A", None, {"by": step, "signal_id": "S", "leg_index": 0})])
-        with child(mongodb, "hang in a transaction") as process:
-            process.kill()
-            process.wait()
-            # Without help the document stays locked: that is what the help is for.
-            async with MongoStore(SecretStr(mongodb.uri), mongodb.database, timeout_seconds=0.5) as impatient:
-                with pytest.raises(StoreUnavailable):
-                    await impatient.commit([Write(ORDERS, "A", None, {"by": "nobody"})])
-            if step == "fence":
-                await store.fence("w")
-            else:
-                await store.take_lease("another", 30)
+async def test_the_locks_are_freed_by_a_fence_and_by_any_worker_that_starts(own_mongod: Mongod) -> None:
+    """On a server that no other test cleans up meanwhile: that ends the transactions of everybody who died there."""
+    own = MongoDatabase(own_mongod.uri, "locks")
+    async with MongoStore(SecretStr(own.uri), own.database) as store:
+        for step in ("fence", "start"):
+            await store.commit([Write(ORDERS, "A", None, {"by": step, "signal_id": "S", "leg_index": 0})])
+            with child(own, "hang in a transaction") as process:
+                process.kill()
+                process.wait()
+                # Without help the document stays locked: that is what the help is for.
+                async with MongoStore(SecretStr(own.uri), own.database, timeout_seconds=0.5) as impatient:
+                    with pytest.raises(StoreUnavailable):
+                        await impatient.commit([Write(ORDERS, "A", None, {"by": "nobody"})])
+                if step == "fence":
+                    await store.fence("w")
+                else:
+                    await store.take_lease("another", 30)
 
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await store.commit([Write(ORDERS, "A", None, {"by": "store"})])
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await store.commit([Write(ORDERS, "A", None, {"by": "store"})])
 
-        assert (await only(store, ORDERS, "A"))["by"] == "store"
+            assert (await only(store, ORDERS, "A"))["by"] == "store"
 
 
 async def test_a_worker_that_lives_is_not_disturbed_by_others_that_start(
