@@ -10,7 +10,8 @@ from enum import StrEnum
 from exec_core.clock import check_aware
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import BrokerOrderId, ClientOrderId, ExecutionId
-from exec_core.instruments import InstrumentDetails
+from exec_core.instruments import Instrument, InstrumentDetails
+from exec_core.sides import Side
 
 
 class ReportStatus(StrEnum):
@@ -31,6 +32,21 @@ class ReportStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OrderTerms:
+    """What the broker works an order on now: of the whole order, not of what remains of it. None = not told.
+
+    Told so that a modification which somebody made at the broker is seen, and that an order which is not ours can be
+    shown. `instrument` and `side` are asked for in `Broker.open_orders` only.
+    """
+
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    side: Side | None = None
+    instrument: Instrument | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OrderReport:
     """A snapshot of one order at the broker.
 
@@ -45,6 +61,7 @@ class OrderReport:
     reason: str | None = None
     venue_time: datetime | None = None
     details: InstrumentDetails | None = None
+    terms: OrderTerms | None = None
 
     def __post_init__(self) -> None:
         check_aware("OrderReport.venue_time", self.venue_time)
