@@ -27,6 +27,7 @@ from exec_service.stores import (
     Write,
 )
 from exec_service.stores.mongo import MongoStore
+from impatience import grow_impatient
 from mongo_proxy import Proxy, proxy_to
 from mongod import Mongod
 from pydantic import SecretStr
@@ -270,9 +271,10 @@ async def test_where_repeating_does_not_help_the_workers_row_tells_the_outcome(
     mongodb: MongoDatabase, proxy: Proxy, what: str
 ) -> None:
     """The driver repeats commitTransaction for as long as it may; here that never gets an answer."""
-    async with MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=1) as store:
+    async with MongoStore(SecretStr(proxy.uri), mongodb.database) as store:
         lease = await store.take_lease("w", 30)
         await store.commit([new(ORDERS, order("A"))], lease=lease)
+        grow_impatient(store, 1.0)
         for number in range(1, 3):
             proxy.until = "findAndModify"
             setattr(proxy, what, 1_000_000)
@@ -298,9 +300,10 @@ async def test_a_commit_without_lease_survives_a_lost_answer_too(store: MongoSto
 async def test_a_worker_waits_for_the_outcome_as_long_as_the_server_is_away(
     mongodb: MongoDatabase, proxy: Proxy
 ) -> None:
-    async with MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=0.5) as store:
+    async with MongoStore(SecretStr(proxy.uri), mongodb.database) as store:
         lease = await store.take_lease("w", 30)
         await store.commit([], lease=lease)
+        grow_impatient(store, 0.5)
         proxy.lose_answers = 1
         commit = asyncio.create_task(store.commit([new(ORDERS, order("A"))], lease=lease))
         await proxy.lost.wait()
@@ -324,8 +327,9 @@ async def test_a_worker_waits_for_the_outcome_as_long_as_the_server_is_away(
 async def test_a_commit_that_never_reached_the_server_is_unavailable_within_bounds(
     mongodb: MongoDatabase, proxy: Proxy
 ) -> None:
-    async with MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=0.5) as store:
+    async with MongoStore(SecretStr(proxy.uri), mongodb.database) as store:
         lease = await store.take_lease("w", 30)
+        grow_impatient(store, 0.5)
         proxy.refusing = True
         proxy.cut()
         began = time.monotonic()
@@ -347,8 +351,9 @@ async def test_who_was_fenced_while_the_outcome_was_unknown_has_lost_its_lease(
     mongodb: MongoDatabase, proxy: Proxy
 ) -> None:
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as other:
-        async with MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=1) as store:
+        async with MongoStore(SecretStr(proxy.uri), mongodb.database) as store:
             lease = await store.take_lease("w", 30)
+            grow_impatient(store, 1.0)
             proxy.lose_questions = 1
             proxy.refusing = False
             commit = asyncio.create_task(store.commit([new(ORDERS, order("A"))], lease=lease))
@@ -390,8 +395,9 @@ async def test_a_foreign_transaction_on_our_document_only_delays(
 async def test_a_foreign_transaction_that_never_ends_makes_the_store_unavailable(
     mongodb: MongoDatabase, client: MongoClient[dict[str, Any]]
 ) -> None:
-    async with MongoStore(SecretStr(mongodb.uri), mongodb.database, timeout_seconds=0.5) as store:
+    async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
         await store.commit([new(POSITIONS, position("P", "key"))])
+        grow_impatient(store, 0.5)
         with client.start_session() as session:
             session.start_transaction()
             client[mongodb.database][POSITIONS].update_one({"_id": "P"}, {"$set": {"x": 1}}, session=session)

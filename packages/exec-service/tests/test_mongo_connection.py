@@ -18,6 +18,7 @@ from exec_service.stores import ORDERS, StoreError, StoreNotPrepared, StoreUnava
 from exec_service.stores.mongo import MongoStore
 from exec_service.stores.mongo_checks import examine
 from exec_service.stores.mongo_connection import hosts
+from impatience import grow_impatient
 from keeper import ProcessId
 from mongod import Mongod
 from pydantic import SecretStr
@@ -359,8 +360,9 @@ def test_hosts_of_a_uri() -> None:
 
 
 async def test_errors_while_working_do_not_tell_the_password(guarded: Guarded) -> None:
-    async with MongoStore(guarded.as_user("writer"), "exec_test", timeout_seconds=0.5) as store:
+    async with MongoStore(guarded.as_user("writer"), "exec_test") as store:
         lease = await store.take_lease("w", 30)
+        grow_impatient(store, 0.5)
         guarded.kill()
         for call in (
             store.load(ORDERS),

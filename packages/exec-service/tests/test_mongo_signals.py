@@ -13,6 +13,7 @@ from exec_service.signals import merge_signal
 from exec_service.stores import SIGNALS, StoreUnavailable
 from exec_service.stores.mongo import MongoStore
 from exec_service.stores.mongo_signals import Seen
+from impatience import grow_impatient
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -293,7 +294,8 @@ async def test_one_who_is_always_quicker_makes_it_unavailable_within_bounds(
         signals.update_one({"_id": "A"}, {"$inc": {"state": 1}})
         return {"ours": found["state"]}
 
-    async with MongoStore(SecretStr(mongodb.uri), mongodb.database, timeout_seconds=0.5) as store:
+    async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
+        grow_impatient(store, 0.5)
         with pytest.raises(StoreUnavailable, match="S"):
             await store.update_signal([], "S", merge)
 

@@ -23,6 +23,7 @@ from exec_service.stores import (
 )
 from exec_service.stores import mongo_workers as module
 from exec_service.stores.mongo import MongoStore
+from impatience import grow_impatient
 from mongod import Mongod
 from pydantic import SecretStr
 from pymongo import MongoClient
@@ -196,7 +197,8 @@ async def test_the_locks_are_freed_by_a_fence_and_by_any_worker_that_starts(own_
                 process.kill()
                 process.wait()
                 # Without help the document stays locked: that is what the help is for.
-                async with MongoStore(SecretStr(own.uri), own.database, timeout_seconds=0.5) as impatient:
+                async with MongoStore(SecretStr(own.uri), own.database) as impatient:
+                    grow_impatient(impatient, 0.5)
                     with pytest.raises(StoreUnavailable):
                         await impatient.commit([Write(ORDERS, "A", None, {"by": "nobody"})])
                 if step == "fence":
@@ -229,7 +231,8 @@ async def test_the_transaction_of_a_worker_that_lives_is_left_alone(mongodb: Mon
     with child(mongodb, "hang in a transaction"):
         await store.take_lease("another", 30)
 
-        async with MongoStore(SecretStr(mongodb.uri), mongodb.database, timeout_seconds=0.5) as impatient:
+        async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as impatient:
+            grow_impatient(impatient, 0.5)
             with pytest.raises(StoreUnavailable):
                 await impatient.commit([Write(ORDERS, "A", 1, order("A", 2))])
 
