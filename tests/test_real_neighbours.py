@@ -91,7 +91,8 @@ async def test_no_order_fails_because_others_write_the_same_documents_and_what_t
             orders = await world.settled(COUNT, seconds=PATIENCE)
             assert await asyncio.to_thread(service.stop) == 0
     assert {row["status"] for row in orders} == {"FILLED"}
-    assert "WARNING" not in service.console
+    warned = [line for line in service.console.splitlines() if "WARNING" in line]
+    assert [line for line in warned if "event loop" not in line] == []  # a busy machine holds every process up
     assert "signal_store cannot be told" not in service.console
     assert min(others.written.values()) > COUNT, "the neighbours hardly wrote anything: nobody was in anybody's way"
     documents = await asyncio.to_thread(everything, real)
