@@ -107,11 +107,11 @@ async def test_a_held_order_is_refused_when_it_grows_old(rig: Rig) -> None:
 
 
 async def test_fills_during_a_lost_session_are_caught_up(rig: Rig) -> None:
-    rig.broker(FILL_DELAY_SECONDS=0.6)
+    rig.broker(FILL_DELAY_SECONDS=1.5)
     async with rig.service():
         await rig.publish(order("sig_1"))
         await rig.reaches("sig_1", "SUBMITTED")
-        rig.faults.script("disconnect", seconds=1.2)
+        rig.faults.script("disconnect", seconds=3.0)
         document = await rig.reaches("sig_1", "FILLED")
     assert document["filled_quantity"] == 100
     assert len(await rig.load("fills")) == 1

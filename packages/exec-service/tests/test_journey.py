@@ -57,7 +57,7 @@ async def test_a_flip_closes_one_position_and_opens_the_next(rig: Rig) -> None:
 
 
 async def test_partial_fills_are_followed_until_the_order_is_filled(rig: Rig) -> None:
-    rig.broker(PARTIAL_FILLS=4, FILL_DELAY_SECONDS=0.1)
+    rig.broker(PARTIAL_FILLS=4, FILL_DELAY_SECONDS=0.4)
     async with rig.service():
         await rig.publish(order("sig_1"))
         document = await rig.reaches("sig_1", "FILLED")
