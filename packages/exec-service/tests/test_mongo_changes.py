@@ -12,6 +12,7 @@ import pytest
 from exec_service.stores import FILLS, ORDERS, OUTBOX, SIGNALS, StoreUnavailable, Write
 from exec_service.stores import mongo_changes as module
 from exec_service.stores.mongo import MongoStore
+from impatience import grow_impatient
 from mongo_proxy import proxy_to
 from mongod import Mongod
 from pydantic import SecretStr
@@ -154,8 +155,9 @@ async def test_a_lost_connection_is_a_change_and_misses_nothing(
 ) -> None:
     async with (
         proxy_to(mongodb.uri) as proxy,
-        MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=2) as store,
+        MongoStore(SecretStr(proxy.uri), mongodb.database) as store,
     ):
+        grow_impatient(store, 2.0)
         await drained(store)
         proxy.refusing = True
         proxy.cut()
