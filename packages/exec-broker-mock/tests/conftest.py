@@ -144,7 +144,7 @@ async def connect(account: str) -> AsyncIterator[Callable[..., Any]]:
 def listen() -> Callable[..., Any]:
     """Listen to a session from the beginning until what was heard fulfils a condition."""
 
-    async def until(broker: GuardedBroker, condition: Callable[[Heard], object], seconds: float = 10) -> Heard:
+    async def until(broker: GuardedBroker, condition: Callable[[Heard], object], seconds: float = 60) -> Heard:
         heard = Heard([])
         stream = broker.reports()
         try:
@@ -166,7 +166,7 @@ def listen() -> Callable[..., Any]:
 def eventually() -> Callable[..., Any]:
     """Wait until something is true."""
 
-    async def wait(condition: Callable[[], Any], seconds: float = 10) -> None:
+    async def wait(condition: Callable[[], Any], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while True:
                 value = condition()

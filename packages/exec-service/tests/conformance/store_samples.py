@@ -21,7 +21,7 @@ from exec_service.stores import (
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
 #: For what must happen: only a failing test waits so long.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 #: For what must not happen.
 MOMENT_SECONDS = 0.2
 

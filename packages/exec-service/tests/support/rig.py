@@ -146,7 +146,7 @@ class Rig:
         assert found, f"no order {signal_id}"
         return found[0]
 
-    async def reaches(self, signal_id: str, *statuses: str, seconds: float = 15) -> Document:
+    async def reaches(self, signal_id: str, *statuses: str, seconds: float = 60) -> Document:
         """Wait until the order is in one of `statuses`; its document."""
 
         async def there() -> Document | None:
@@ -193,7 +193,7 @@ class Rig:
         """Move the market."""
         Venue(self.book).set_price(symbol, Decimal(str(price)))
 
-    async def until(self, condition: Callable[[], Awaitable[T | None]], what: str, seconds: float = 15) -> T:
+    async def until(self, condition: Callable[[], Awaitable[T | None]], what: str, seconds: float = 60) -> T:
         """Ask until it is so. :raises AssertionError: it never was."""
         deadline = time.monotonic() + seconds
         while not (found := await condition()):

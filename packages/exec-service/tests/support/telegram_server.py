@@ -142,7 +142,7 @@ class TelegramServer:
         with self._changed:
             return self._hanging > 0
 
-    def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         """Wait, in a thread that may block. :raises AssertionError: it never was so."""
         deadline = time.monotonic() + seconds
         with self._changed:
