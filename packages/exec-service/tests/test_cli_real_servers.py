@@ -142,7 +142,7 @@ async def test_a_worker_that_serves_an_account_is_asked_instead_of_the_broker(wo
             detail = str(checks["broker", "acc_1"]["detail"])
             return f"(process {service.process.pid}" in detail and "READY since" in detail
 
-        await until(told, seconds=20, what="doctor passes on what the worker says")
+        await until(told, seconds=60, what="doctor passes on what the worker says")
 
 
 def test_a_standalone_mongod_is_named_with_the_fix(world: World, standalone: str) -> None:

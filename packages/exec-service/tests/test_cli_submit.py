@@ -36,7 +36,7 @@ def waiting(count: int) -> list[tuple[str, bytes]]:
 
     async def pull() -> list[tuple[str, bytes]]:
         bus = SqliteBus(Path("exec-data"), "test", {"trading-orders-sub": "trading-orders"})
-        async with bus, asyncio.timeout(10):
+        async with bus, asyncio.timeout(60):
             return [(item.message_id, item.data) for item in await bus.pull("trading-orders-sub", count + 1)]
 
     return asyncio.run(pull())

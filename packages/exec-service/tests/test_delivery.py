@@ -100,12 +100,12 @@ async def running(channel: Channel, marked: list[str] | None = None) -> AsyncIte
 
 async def drained(channel: Channel) -> None:
     await until(lambda: not channel.waiting)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await channel.drained()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # nothing tells when what others do has come about
             await asyncio.sleep(0.005)
 

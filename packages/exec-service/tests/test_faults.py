@@ -57,7 +57,7 @@ async def test_an_order_that_shows_up_only_after_a_while_is_found(rig: Rig) -> N
     rig.faults.script("hidden", seconds=2)
     async with rig.service():
         await rig.publish(order("sig_1"))
-        document = await rig.reaches("sig_1", "FILLED", seconds=20)
+        document = await rig.reaches("sig_1", "FILLED")
     assert document["filled_quantity"] == 100
     assert len(rig.at_broker()) == 1
 

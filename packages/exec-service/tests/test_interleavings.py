@@ -153,7 +153,7 @@ async def test_an_answer_that_cannot_be_stored_leaves_the_order_unknown_not_subm
     failed = failing_once(monkeypatch, "commit", StoreError("disk I/O error"), unknown)
     async with rig.service():
         await rig.publish(order("sig_1"))
-        document = await rig.reaches("sig_1", "REJECTED", seconds=20)
+        document = await rig.reaches("sig_1", "REJECTED")
     assert failed
     assert document["reason_code"] == "NOT_PLACED"
 

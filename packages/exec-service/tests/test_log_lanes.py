@@ -20,7 +20,7 @@ from exec_core import ConfigurationError
 from exec_service.log_lanes import Lane
 from exec_service.logs import configure, order_log
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| \[EXECUTION\] \| (.*)")
 
 logger = logging.getLogger("exec_service.anything")
@@ -55,6 +55,15 @@ class TestFiles:
         assert names == {
             "execution_service.2.log": ["Received order: sig_1"],
             "signal_processing.2.log": ["Received order: sig_1"],
+        }
+
+    def test_the_parent_of_workers_has_one_file_of_its_own(self, tmp_path: Path) -> None:
+        for number in (1, 2):
+            with configure(tmp_path, console=io.StringIO(), worker_number=number, parent=True):
+                logger.info("Worker %s died", number)
+        assert {path.name: of(path) for path in tmp_path.iterdir()} == {
+            "execution_service.workers.log": ["Worker 1 died"],
+            "execution_service.workers.2.log": ["Worker 2 died"],
         }
 
     def test_lines_are_added_to_what_is_there(self, tmp_path: Path) -> None:
@@ -221,6 +230,31 @@ class TestAStuckConsole:
             "WARNING: The console cannot be written: Broken pipe; trying again",
             "hello",
         ]
+
+    def test_processes_that_share_a_pipe_do_not_break_each_others_lines(self, tmp_path: Path) -> None:
+        """Several workers have one console; it is read only when both wait for room in it."""
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from exec_service.logs import configure, order_log\n"
+            "with configure(Path(sys.argv[1]) / sys.argv[2], flush_seconds=600):\n"
+            "    for number in range(1500):\n"
+            "        order_log.info(f'{sys.argv[2]} {number} ' + 'x' * (number % 500) + ' end', 'sig_1')\n"
+        )
+        with pipe() as (reading, stream):
+            writers = [
+                subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], stdout=stream) for name in "ab"
+            ]
+            for name in "ab":
+                path = tmp_path / name / "signal_processing.log"
+                wait_until(lambda path=path: path.exists() and path.read_bytes().count(b"\n") == 1_500)  # type: ignore[misc]
+            received = bytearray()
+            while received.count(b"\n") < 3_000:
+                received += os.read(reading, 1_000)
+            assert [writer.wait(DEADLINE) for writer in writers] == [0, 0]
+        lines = [line.split() for line in messages(received.decode())]
+        assert all(line[-2:] == ["end", "(sig_1)"] for line in lines)
+        for name in "ab":
+            assert [int(line[1]) for line in lines if line[0] == name] == list(range(1_500))
 
     def test_a_console_that_was_made_non_blocking_gets_every_line(self, tmp_path: Path) -> None:
         with pipe() as (reading, stream):

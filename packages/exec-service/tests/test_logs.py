@@ -18,7 +18,7 @@ import pytest
 from exec_service.logs import configure, order_log
 from exec_service.redaction import Redactor
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| \[EXECUTION\] \| (.*)")
 
 logger = logging.getLogger("exec_service.anything")

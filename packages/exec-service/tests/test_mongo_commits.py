@@ -51,7 +51,8 @@ async def proxy(mongodb: MongoDatabase) -> AsyncIterator[Proxy]:
 @pytest.fixture
 async def store(mongodb: MongoDatabase, proxy: Proxy) -> AsyncIterator[MongoStore]:
     """A store whose connections pass through the proxy."""
-    async with MongoStore(SecretStr(proxy.uri), mongodb.database, timeout_seconds=5) as made:
+    async with MongoStore(SecretStr(proxy.uri), mongodb.database) as made:
+        grow_impatient(made, 5.0)
         yield made
 
 

@@ -42,7 +42,7 @@ def signals(mongodb: MongoDatabase) -> Iterator[Collection[dict[str, Any]]]:
 
 @pytest.fixture
 async def store(mongodb: MongoDatabase) -> AsyncIterator[MongoStore]:
-    async with MongoStore(SecretStr(mongodb.uri), mongodb.database, timeout_seconds=5) as made:
+    async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as made:
         yield made
 
 

@@ -24,7 +24,7 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 async def running(channel: Channel, mark: Callable[[Sequence[Row]], Awaitable[None]]) -> AsyncIterator[None]:
     task = asyncio.create_task(channel.run(mark))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield
     finally:
         task.cancel()
@@ -186,7 +186,7 @@ async def test_who_may_have_lost_its_lease_delivers_nothing() -> None:
     channel = Channel("test", deliver)
     channel.add(rows(1)[0])
     task = asyncio.create_task(channel.run(no_mark, lambda: allowed))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await channel.drained()  # a stop does not wait for it
         assert delivered == []
         allowed = True
@@ -228,7 +228,7 @@ async def test_what_a_dead_worker_owed_is_told_by_whoever_takes_its_account_and_
         ledger.lease = await store.take_lease("w", 15)
         outbox = Outbox(store, ledger, utc_now, [Channel("test", deliver)])
         tasks = [asyncio.create_task(ledger.run()), asyncio.create_task(outbox.run())]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await outbox.take_up(lambda account_id: account_id == "acc_1")
             await outbox.take_up(lambda account_id: account_id == "acc_1")
             await outbox.drained()

@@ -25,7 +25,7 @@ from pubsub_faults import Fail, Stall
 from pubsub_server import PubSubServer
 
 PROJECT, TOPIC, SUB = "project", "orders", "orders-sub"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

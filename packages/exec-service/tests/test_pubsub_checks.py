@@ -48,7 +48,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubServer]
 
 
 async def found(project: str = PROJECT) -> list[Check]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         checks = await examine(project, orders_topic=TOPIC, orders_subscription=SUB, confirmations_topic=CONFIRMATIONS)
     assert all((check.outcome is Outcome.OK) == (check.fix is None) for check in checks)
     assert all(check.component == "Pub/Sub" for check in checks)

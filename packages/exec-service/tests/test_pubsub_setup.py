@@ -27,7 +27,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubServer]
 
 
 async def run(project: str = PROJECT) -> list[str]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await set_up(
             project,
             orders_topic=TOPIC,
@@ -154,7 +154,7 @@ async def test_the_emulator_is_set_up_and_used(pubsub_project: str) -> None:
     assert await run(pubsub_project) == EXISTS
 
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         PubSubBus(pubsub_project, topics=[TOPIC, CONFIRMATIONS], subscriptions={SUB: TOPIC}) as bus,
     ):
         await bus.publish(TOPIC, [Outgoing(b"1", ordering_key="account")])

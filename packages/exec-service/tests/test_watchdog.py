@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 from exec_service.watchdog import Culprit, LoopWatchdog
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 BLOCKING_MODULE = '''
 """A plugin that makes a blocking call on the loop."""
