@@ -203,7 +203,12 @@ class ListsWhatHasEnded(Wrapper):
         return replace(listed, items=(*listed.items, *ended))
 
 
-@broken(670, fault="lists only the orders that are ours", stands_for="ib_insync #416: orders of another client id")
+@broken(
+    670,
+    675,
+    fault="lists only the orders that are ours",
+    stands_for="ib_insync #416: orders of another client id",
+)
 class ListsOnlyOurs(Remembering):
     async def open_orders(self) -> Snapshot[OrderReport]:
         listed = await super().open_orders()

@@ -75,7 +75,7 @@ class ForgetsTheDefault(Translating):
         return asking(order, time_in_force=order.request.time_in_force or TimeInForce.GTC)
 
 
-@broken(240, fault="passes a price through a binary float")
+@broken(240, 830, fault="passes a price through a binary float")
 class FloatsThePrice(Translating):
     def translated(self, order: Order) -> Order:
         price = order.request.limit_price
@@ -139,6 +139,7 @@ class DeclaresIdempotency(Wrapper):
 @broken(
     200,
     300,
+    665,
     680,
     fault="carries our client order id on purchases only: sales go out under an id that it makes up",
     stands_for="nautilus #4970: executions that are not tied to our id",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
+from typing import ClassVar
 
+from exec_broker_mock.conformance import MockVenue
 from exec_core.errors import CancelRejected
 from exec_core.orders import Order
 from exec_core.polling import BookPage, OrderBookPoller
 from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
+from exec_core.testing import Ability
 
 from teeth.wrapping import Wrapper, right
 
@@ -74,7 +78,18 @@ class Polls(Wrapper):
             await asyncio.gather(listener, return_exceptions=True)
 
 
-@right(oddity="tells executions and ends only, with neither time nor details where a venue has none")
+class UnmodifiedVenue(MockVenue):
+    """The mock's venue, for nobody who would modify an order."""
+
+    cannot: ClassVar[Mapping[Ability, str]] = MappingProxyType(
+        {**MockVenue.cannot, Ability.MODIFY: "an order is cancelled there, and another one entered"}
+    )
+
+
+@right(
+    oddity="tells executions and ends only, with neither time nor details, at a venue where no order is modified",
+    venue=UnmodifiedVenue,
+)
 class TellsTheLeast(Wrapper):
     def read(self, report: Report) -> Iterable[Report]:
         if isinstance(report, OrderReport):

@@ -104,4 +104,8 @@ async def test_people_act_on_orders(file, connect, new_order):
     run("act", file, "bust", "mock-4")
     assert read(file)["orders"][3]["filled_quantity"] == 0
     assert "is CANCELLED already" in run("act", file, "cancel", "mock-1", code=1)
+    run("act", file, "modify", "mock-4", "--quantity", "60")
+    assert read(file)["orders"][3]["quantity"] == 60
+    assert "no limit price" in run("act", file, "modify", "mock-4", "--limit", "9", code=1)
+    assert "does not take limit, stop" in run("act", file, "fill", "mock-4", "--limit", "9", "--stop", "8", code=2)
     assert "does not take quantity" in run("act", file, "cancel", "mock-1", "--quantity", "1", code=2)

@@ -79,3 +79,16 @@ async def test_the_equity_is_not_told_where_something_is_held_in_another_currenc
     account = await broker.account()
     assert account.equity is None
     assert account.cash == Decimal(1_000_000)
+
+
+async def test_positions_are_kept_per_product(far, connect, new_order):
+    broker = await connect()
+    await broker.place_order(new_order("1", product="CNC"))
+    await broker.place_order(new_order("2", product="MIS", side=Side.SELL, quantity=Decimal(30)))
+    await broker.place_order(new_order("3", quantity=Decimal(5)))
+    held = (await broker.positions()).items
+    assert [(one.instrument.symbol, one.product, one.quantity) for one in held] == [
+        ("SPY", "CNC", 100),
+        ("SPY", "MIS", -30),
+        ("SPY", None, 5),
+    ]

@@ -28,20 +28,20 @@ from exec_core.identifiers import AccountId, BrokerOrderId, ExecutionId, SignalI
 from exec_core.instruments import Instrument
 from exec_core.lifecycle import apply
 from exec_core.orders import Order, OrderRequest, OrderStatus, OrderType, ReasonCode, TimeInForce
-from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
+from exec_core.reports import CommissionReport, FillReport, OrderReport, OrderTerms, Report, ReportStatus
 from exec_core.sides import Side
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 NOW = datetime(2024, 11, 24, 10, 30, tzinfo=UTC)
 VENUE_ID = BrokerOrderId("ord_1")
+OTHER_ID = BrokerOrderId("ord_2")
+ASKED_LIMIT = Decimal(10)
 
 
 def order(**fields: object) -> Order:
-    asked: dict[str, object] = {"quantity": Decimal(100)} | fields
-    request = OrderRequest(
-        SignalId("sig_1"), AccountId("acc_1"), "Strategy", Instrument("SPY"), Side.BUY, OrderType.MARKET, **asked
-    )
+    asked: dict[str, object] = {"order_type": OrderType.MARKET, "quantity": Decimal(100)} | fields
+    request = OrderRequest(SignalId("sig_1"), AccountId("acc_1"), "Strategy", Instrument("SPY"), Side.BUY, **asked)
     return Order.new(request)
 
 
@@ -98,6 +98,39 @@ class History:
 quantities = st.integers(1, 60).map(Decimal)
 prices = st.decimals(Decimal("0.01"), Decimal("999.99"), places=2)
 fees = st.decimals(Decimal("-1"), Decimal("5"), places=4)
+
+
+def terms_of(order: Order) -> tuple[object, ...]:
+    """What is modified at the broker; when that was told depends on which report came first."""
+    known = order.modified
+    return () if known is None else (known.quantity, known.limit_price, known.stop_price)
+
+
+@st.composite
+def modifications(draw: st.DrawFn, quantities: list[int], limits: list[int]) -> list[Report]:
+    """What the venue says while somebody gives the order these quantities and limits, one after the other."""
+    now, found = [Decimal(100), ASKED_LIMIT], []
+    steps = [(0, Decimal(value)) for value in quantities], [(1, Decimal(value)) for value in limits]
+    while any(steps):
+        words = draw(st.integers(0, 2))
+        found += [tuple(now)] * words
+        which = draw(st.sampled_from([one for one in steps if one]))
+        index, value = which.pop(0)
+        now[index] = value
+        found.append(tuple(now))
+    working = st.sampled_from([ReportStatus.WORKING, ReportStatus.WORKING, ReportStatus.HELD, ReportStatus.FILLED])
+    return [
+        OrderReport(
+            draw(working),
+            broker_order_id=VENUE_ID,
+            venue_time=NOW + timedelta(seconds=number),
+            terms=OrderTerms(
+                quantity if draw(st.booleans()) or number == len(found) - 1 else None,
+                limit,
+            ),
+        )
+        for number, (quantity, limit) in enumerate(found)
+    ]
 
 
 def snapshot(status: ReportStatus, filled: Decimal | None = None, reason: str | None = None) -> OrderReport:
@@ -173,11 +206,20 @@ def histories(draw: st.DrawFn) -> History:
     in_cash = draw(st.booleans())
     ioc = draw(st.booleans())
     fields: dict[str, object] = {"quantity": None, "cash_quantity": Decimal(5000)} if in_cash else {}
+    if draw(st.booleans()):
+        fields |= {"order_type": OrderType.LIMIT, "limit_price": ASKED_LIMIT}
     asked = order(time_in_force=TimeInForce.IOC if ioc else None, **fields)
     stories = draw(executions(asked.quantity))
     filled = sum((story[0].fill.quantity for story in stories if isinstance(story[0], FillReport)), Decimal(0))
     begin = draw(st.lists(st.sampled_from([ReportStatus.HELD, ReportStatus.WORKING]), min_size=1, max_size=2))
     reports: list[Report] = [snapshot(status) for status in begin]
+    if draw(st.booleans()):
+        quantities = draw(st.lists(st.sampled_from([30, 60, 80, 130]), unique=True, max_size=3))
+        limits = draw(st.lists(st.sampled_from([8, 9, 11]), unique=True, max_size=2))
+        reports += draw(modifications(quantities, limits))
+    if draw(st.sampled_from([False, False, False, True])):  # a second order under our id
+        terms = OrderTerms(draw(st.sampled_from([None, Decimal(100), Decimal(40)])))
+        reports.append(OrderReport(ReportStatus.WORKING, broker_order_id=OTHER_ID, venue_time=NOW, terms=terms))
     reports += [report for story in stories for report in story]
     if draw(st.booleans()):
         reports.append(snapshot(ReportStatus.WORKING, filled))
@@ -195,7 +237,8 @@ def ends(draw: st.DrawFn, asked: Order, stories: list[list[Report]], filled: Dec
     if status is None:
         return []
     figure = filled if status in (ReportStatus.FILLED, ReportStatus.REJECTED) and stories else None
-    found: list[Report] = [snapshot(status, figure, "as it is")]
+    lowered = None if status is ReportStatus.FILLED else OrderTerms(filled or None)
+    found: list[Report] = [replace(snapshot(status, figure, "as it is"), terms=lowered)]
     if status is ReportStatus.FILLED and draw(st.booleans()):
         found.append(snapshot(ReportStatus.CANCELLED, figure, "the remainder"))
     return found
@@ -220,6 +263,26 @@ def test_reordered_and_repeated_reports_give_the_same_order(data: st.DataObject)
     for name in ("status", "quantity", "filled_quantity", "average_price", "commission", "reason_code", "rejected_by"):
         assert getattr(shuffled, name) == getattr(in_order, name), name
     assert shuffled.fills == in_order.fills
+    assert terms_of(shuffled) == terms_of(in_order)
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_where_a_modification_was_taken_back_the_next_word_of_the_venue_puts_it_right(data: st.DataObject) -> None:
+    quantities = data.draw(st.lists(st.sampled_from([60, 100, 130]), min_size=2, max_size=4))
+    words = data.draw(modifications(quantities, data.draw(st.lists(st.sampled_from([9, 10]), max_size=3))))
+    stories = data.draw(executions(Decimal(100)))
+    reports = (*words, *(report for story in stories for report in story))
+    asked = apply(order(order_type=OrderType.LIMIT, limit_price=ASKED_LIMIT), Dispatched(), NOW).order
+    last = words[-1]
+    in_order = after(asked, [*reports, last])
+    shuffled = after(asked, [*data.draw(deliveries(reports)), last])
+    for name in ("status", "quantity", "filled_quantity", "remaining_quantity"):
+        assert getattr(shuffled, name) == getattr(in_order, name), name
+    assert terms_of(shuffled) == terms_of(in_order)
+    assert isinstance(last, OrderReport)
+    assert last.terms is not None
+    assert last.terms.quantity == ((in_order.modified and in_order.modified.quantity) or Decimal(100))
 
 
 @given(st.data())

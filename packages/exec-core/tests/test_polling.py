@@ -12,7 +12,7 @@ from exec_core.errors import AuthenticationFailed, ConnectionFailed
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import BrokerOrderId, ClientOrderId, ExecutionId
 from exec_core.polling import AdaptivePace, BookPage, OrderBookPoller
-from exec_core.reports import CommissionReport, FillReport, OrderReport, ReportStatus
+from exec_core.reports import CommissionReport, FillReport, OrderReport, OrderTerms, ReportStatus
 from exec_core.sides import Side
 
 NOW = datetime(2024, 11, 24, 10, 30, tzinfo=UTC)
@@ -61,6 +61,13 @@ def test_a_state_that_comes_back_is_news_again() -> None:
     held = replace(WORKING, status=ReportStatus.HELD)
     told = [poller.news(BookPage([report])) for report in (WORKING, held, held, WORKING)]
     assert told == [[WORKING], [held], [], [WORKING]]
+
+
+def test_a_row_is_news_again_if_its_terms_alone_have_changed() -> None:
+    poller = OrderBookPoller(Venue().fetch, at_once)
+    rows = [replace(WORKING, terms=OrderTerms(Decimal(quantity), Decimal(10))) for quantity in (100, 60, 60, 100)]
+    told = [poller.news(BookPage([row])) for row in rows]
+    assert told == [[rows[0]], [rows[1]], [], [rows[3]]]
 
 
 def test_a_correction_stands_beside_what_it_corrects() -> None:

@@ -230,6 +230,16 @@ def test_dust_is_zero_and_is_remembered() -> None:
     assert (exact.is_closed, exact.quantity) == (False, Decimal("0.0005"))
 
 
+def test_what_an_entry_brought_is_never_dust() -> None:
+    """A share bought for an amount of money comes in fractions, also where the venue trades it in whole ones."""
+    (position,) = stretches([[entry("0.71067939")], [entry("0.7106794")]])
+    assert (position.is_closed, position.quantity) == (False, Decimal("1.42135879"))
+    (short,) = stretches([[entry("-0.5")], [entry("-0.25")]])
+    assert (short.is_closed, short.quantity, short.side) == (False, Decimal("-0.75"), PositionSide.SHORT)
+    (crossed,) = stretches([[entry("2.25")], [entry("-2.5")]])[1:]
+    assert (crossed.is_closed, crossed.residual_quantity) == (True, Decimal("-0.25"))
+
+
 def test_a_held_position_keeps_its_multiplier() -> None:
     held = booked(None, entry(1, 10), multiplier=100).positions[0]
     (position,) = booked(held, entry(-1, 11), multiplier=50).positions

@@ -88,6 +88,18 @@ class AcmeVenue(Venue):
     async def expire(self, broker_order_id: str) -> None:
         self.acme.change(self.acme.book[broker_order_id], "EXP")
 
+    async def modify(
+        self,
+        broker_order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+    ) -> None:
+        given = {"qty": quantity, "limit": limit_price, "stop": stop_price}
+        terms = {name: str(value) for name, value in given.items() if value is not None}
+        self.acme.modify(self.acme.book[broker_order_id], **terms)
+
     async def say_unknown_word(self, broker_order_id: str) -> None:
         self.acme.change(self.acme.book[broker_order_id], "FROZEN")
 

@@ -106,6 +106,11 @@ class Acme:
             status=status, reason=reason, updated=now(), cum=int(sum(Decimal(one["qty"]) for one in row["trades"]))
         )
 
+    def modify(self, row: dict[str, Any], **terms: str) -> None:
+        """A person has the order worked on other terms: ``qty``, ``limit``, ``stop``."""
+        row.update(terms)
+        self.change(row, "DONE" if row["cum"] >= Decimal(row["qty"]) else row["status"], row["reason"])
+
     def trade(self, row: dict[str, Any], quantity: Decimal, price: Decimal) -> dict[str, Any]:
         """Execute a part of an order, whatever its state."""
         fee = None if self.withholds_fees else 1.25

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from exec_core.broker import View
 from exec_core.fills import Commission, Fill
+from exec_core.instruments import Instrument
 from exec_core.orders import Order, OrderType, TimeInForce
-from exec_core.reports import FillReport, OrderReport, ReportStatus
+from exec_core.reports import FillReport, OrderReport, OrderTerms, ReportStatus
 from exec_core.sides import Side
 
 Row = Mapping[str, Any]
@@ -48,8 +49,11 @@ def status(row: Row) -> ReportStatus:
 
 
 def order_report(row: Row) -> OrderReport:
-    """The order as it stands; its `ref` is None if a person entered it."""
-    return OrderReport(status(row), row["ref"], row["id"], Decimal(row["cum"]), row["reason"], moment(row["updated"]))
+    """The order as it stands, on the terms that it has now; its `ref` is None if a person entered it."""
+    limit, stop = (None if row[name] is None else Decimal(row[name]) for name in ("limit", "stop"))
+    terms = OrderTerms(Decimal(row["qty"]), limit, stop, OUR_SIDES[row["side"]], Instrument(row["symbol"]))
+    filled, at = Decimal(row["cum"]), moment(row["updated"])
+    return OrderReport(status(row), row["ref"], row["id"], filled, row["reason"], at, terms=terms)
 
 
 def fill_report(row: Row, trade: Row) -> FillReport:

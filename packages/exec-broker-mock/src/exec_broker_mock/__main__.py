@@ -117,9 +117,11 @@ def script(
 
 @main.command()
 @FILE
-@click.argument("action", type=click.Choice(["cancel", "expire", "reject", "fill", "correct", "bust"]))
+@click.argument("action", type=click.Choice(["cancel", "expire", "reject", "modify", "fill", "correct", "bust"]))
 @click.argument("broker_order_id")
-@click.option("--quantity", type=number, help="For fill and correct.")
+@click.option("--quantity", type=number, help="For modify, fill and correct.")
+@click.option("--limit", "limit_price", type=number, help="For modify.")
+@click.option("--stop", "stop_price", type=number, help="For modify.")
 @click.option("--price", type=number, help="For fill and correct.")
 @click.option("--execution-id", help="For correct and bust; else the newest execution.")
 @click.option("--reason", help="For cancel, expire and reject.")
@@ -128,20 +130,25 @@ def act(
     action: str,
     broker_order_id: str,
     quantity: Decimal | None,
+    limit_price: Decimal | None,
+    stop_price: Decimal | None,
     price: Decimal | None,
     execution_id: str | None,
     reason: str | None,
 ) -> None:
     """Do at the venue what people do there: ACTION on the order BROKER_ORDER_ID."""
-    given = {"quantity": quantity, "price": price, "execution_id": execution_id, "reason": reason}
+    terms = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price}
+    given = {**terms, "price": price, "execution_id": execution_id, "reason": reason}
     takes = {
+        "modify": set(terms),
         "fill": {"quantity", "price"},
         "correct": {"quantity", "price", "execution_id"},
         "bust": {"execution_id"},
     }.get(action, {"reason"})
     extra = sorted(name for name, value in given.items() if value is not None and name not in takes)
     if extra:
-        raise click.UsageError(f"{action} does not take {', '.join(extra)}")
+        named = ", ".join(name.removesuffix("_price") for name in extra)
+        raise click.UsageError(f"{action} does not take {named}")
     with _opened(file, must_exist=True) as opened:
         desk = Desk(Venue(opened))
         arguments = {name: value for name, value in given.items() if value is not None}

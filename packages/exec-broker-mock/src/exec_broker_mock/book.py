@@ -39,6 +39,7 @@ _INSERT_ORDER: Final = "INSERT INTO orders VALUES (" + ", ".join("?" * len(ORDER
 _INSERT_FILL: Final = "INSERT INTO fills VALUES (" + ", ".join("?" * len(FILL_COLUMNS)) + ")"  # noqa: S608
 _CHANGING: Final = ("updated_at", "status", "filled_quantity", "spent", "fill_count", "reason", "doom")
 _UPDATE_ORDER: Final = "UPDATE orders SET " + ", ".join(f"{name} = ?" for name in _CHANGING) + " WHERE number = ?"  # noqa: S608
+_UPDATE_TERMS: Final = "UPDATE orders SET quantity = ?, limit_price = ?, stop_price = ? WHERE number = ?"
 _OPEN: Final = "orders.status IN ('HELD', 'WORKING')"
 
 REVEAL: Final = "REVEAL"
@@ -166,6 +167,11 @@ class Book:
     def change_order(self, order: OrderRow) -> None:
         """Write what has become of an order."""
         self.execute(_UPDATE_ORDER, (*(to_sql(getattr(order, name)) for name in _CHANGING), order.number))
+
+    def change_terms(self, order: OrderRow) -> None:
+        """Write the quantity and the prices that an order has now."""
+        terms = (order.quantity, order.limit_price, order.stop_price)
+        self.execute(_UPDATE_TERMS, (*map(to_sql, terms), order.number))
 
     def order(self, number: int) -> OrderRow | None:
         """The order of that number."""

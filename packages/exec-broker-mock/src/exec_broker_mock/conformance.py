@@ -137,6 +137,16 @@ class MockVenue(Venue):
     async def cancel(self, broker_order_id: str) -> None:
         self._desk.cancel(broker_order_id)
 
+    async def modify(
+        self,
+        broker_order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+    ) -> None:
+        self._desk.modify(broker_order_id, quantity=quantity, limit_price=limit_price, stop_price=stop_price)
+
     async def reject(self, broker_order_id: str, reason: str) -> None:
         self._desk.reject(broker_order_id, reason)
 

@@ -1,4 +1,4 @@
-"""What people do at the venue: cancel, expire, reject or fill an order by hand, correct or bust an execution."""
+"""What people do at the venue: cancel, expire, reject, modify or fill an order, correct or bust an execution."""
 
 from __future__ import annotations
 
@@ -37,6 +37,41 @@ class Desk:
     def reject(self, broker_order_id: str, reason: str = "Rejected at the venue") -> None:
         """Refuse an order that was accepted."""
         self._end(broker_order_id, ReportStatus.REJECTED, reason)
+
+    def modify(
+        self,
+        broker_order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+    ) -> None:
+        """Work an open order on another quantity or other prices; what is not told stays.
+
+        The quantity is that of the whole order: never less than what is filled, and complete where it is just that.
+        """
+        given = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price}
+        terms = {name: value for name, value in given.items() if value is not None}
+        with self._book.transaction():
+            order, now = self._order(broker_order_id)
+            self._check_terms(broker_order_id, order, terms)
+            self._venue.modify(order.on_terms(quantity, limit_price, stop_price), now)
+
+    @staticmethod
+    def _check_terms(name: str, order: OrderRow, terms: dict[str, Decimal]) -> None:
+        """:raises ImpossibleAction: the order cannot be modified so."""
+        if not order.is_open:
+            raise ImpossibleAction(f"{name} is {order.status} already")
+        for term, value in terms.items():
+            before = getattr(order, term)
+            if before is None:
+                raise ImpossibleAction(f"{name}: the order has no {term.replace('_', ' ')} to modify")
+            if not value.is_finite() or (term == "quantity" and value <= 0):
+                raise ImpossibleAction(f"{name}: {value} is no {term.replace('_', ' ')}")
+        if terms.get("quantity", order.filled_quantity) < order.filled_quantity:
+            raise ImpossibleAction(f"{name}: {order.filled_quantity} of it is filled already")
+        if all(getattr(order, term) == value for term, value in terms.items()):
+            raise ImpossibleAction(f"{name}: the modification says nothing new")
 
     def fill(self, broker_order_id: str, quantity: Decimal | None = None, price: Decimal | None = None) -> ExecutionId:
         """Execute an order now: what is left of it, at the market price, unless told otherwise.

@@ -10,21 +10,21 @@ from typing import Final
 
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import ClientOrderId
-from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
+from exec_core.reports import CommissionReport, FillReport, OrderReport, OrderTerms, Report, ReportStatus
 
 from exec_broker_mock import faults
 from exec_broker_mock.book import Book
 from exec_broker_mock.faults import FaultKind, Target
 from exec_broker_mock.matching import instrument_details
-from exec_broker_mock.rows import FillRow, OrderRow, moment, span
+from exec_broker_mock.rows import FillRow, OrderRow, moment, span, to_sql
 
 #: How long an ended order is still replayed to a session that begins.
 REPLAY: Final = timedelta(hours=24)
 BATCH: Final = 1000
 
 _EVENTS: Final = (
-    "SELECT sequence, order_number, at, status, filled_quantity, reason, fill_number, is_commission FROM events"
-    " WHERE account_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+    "SELECT sequence, order_number, at, status, filled_quantity, reason, fill_number, is_commission,"
+    " quantity, limit_price, stop_price FROM events WHERE account_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 )
 
 
@@ -40,9 +40,12 @@ def emit_order(book: Book, order: OrderRow, at: int) -> None:
     """Tell an order's state, unless the venue hides the order."""
     if not order.is_hidden(at):
         book.execute(
-            "INSERT INTO events (account_id, order_number, at, status, filled_quantity, reason)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (order.account_id, order.number, at, order.status.value, str(order.filled_quantity), order.reason),
+            "INSERT INTO events (account_id, order_number, at, status, filled_quantity, reason,"
+            " quantity, limit_price, stop_price) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(order.account_id, order.number, at, order.status.value, str(order.filled_quantity), order.reason),
+                *map(to_sql, (order.quantity, order.limit_price, order.stop_price)),
+            ),
         )
 
 
@@ -98,7 +101,7 @@ def news(book: Book, account_id: str, after: int) -> Batch:
     rows = book.execute(_EVENTS, (account_id, after, BATCH)).fetchall()
     orders: dict[int, OrderRow | None] = {}
     reports: list[Report] = []
-    for _, number, at, status, filled, reason, fill_number, is_commission in rows:
+    for _, number, at, status, filled, reason, fill_number, is_commission, *terms in rows:
         if number not in orders:
             orders[number] = book.order(number)
         order = orders[number]
@@ -108,7 +111,9 @@ def news(book: Book, account_id: str, after: int) -> Batch:
             then = order._replace(
                 status=ReportStatus(status), filled_quantity=Decimal(filled), reason=reason, updated_at=at
             )
-            reports.append(order_report(book, then))
+            # What an event does not say (an earlier format of the book) is as it is now.
+            known = then.on_terms(*(None if term is None else Decimal(term) for term in terms))
+            reports.append(order_report(book, known))
             continue
         fill = book.fill(fill_number)
         if fill is not None:
@@ -148,7 +153,15 @@ def order_report(book: Book, order: OrderRow) -> OrderReport:
         order.reason,
         moment(order.updated_at),
         instrument_details(order.instrument, order.currency),
+        _terms(order),
     )
+
+
+def _terms(order: OrderRow) -> OrderTerms | None:
+    """What an order is worked on; of one that has ended otherwise than filled nothing is said."""
+    if not order.is_open and order.status is not ReportStatus.FILLED:
+        return None
+    return OrderTerms(order.quantity, order.limit_price, order.stop_price, order.side, order.instrument)
 
 
 def fill_report(book: Book, order: OrderRow, fill: FillRow, now: int | None = None) -> FillReport:

@@ -45,8 +45,9 @@ class OrderRow(NamedTuple):
 
     `arrival_price` is the price that held for it when it came; `slices`, `fill_delay` and `commission` are the terms
     it was accepted under, so that whoever opens the book later fills it alike. `spent` is quantity times price of its
-    fills. `doom` is the reason of a rejection that is still to be reported. It is a named tuple and not a dataclass
-    because several are made for every order: replacing a field is ten times as fast.
+    fills. `doom` is the reason of a rejection that is still to be reported. Quantity and prices are those of now, since
+    people modify orders. It is a named tuple and not a dataclass because several are made for every order: replacing a
+    field is ten times as fast.
     """
 
     number: int
@@ -79,6 +80,15 @@ class OrderRow(NamedTuple):
     reason: str | None = None
     doom: str | None = None
     hidden_until: int | None = None
+    product: str | None = None
+
+    def on_terms(self, quantity: Decimal | None, limit_price: Decimal | None, stop_price: Decimal | None) -> OrderRow:
+        """The order on these terms; what is None stays."""
+        return self._replace(
+            quantity=self.quantity if quantity is None else quantity,
+            limit_price=self.limit_price if limit_price is None else limit_price,
+            stop_price=self.stop_price if stop_price is None else stop_price,
+        )
 
     @property
     def is_open(self) -> bool:

@@ -15,7 +15,7 @@ from exec_core.errors import ConfigurationError
 from exec_broker_mock.rows import FILL_COLUMNS, ORDER_COLUMNS, micros
 
 APPLICATION_ID: Final = 0x6D6F636B  # "mock"
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_SECONDS: Final = 5.0
 
 _ORDER_TYPES: Final = {
@@ -45,7 +45,8 @@ TABLES: Final = (
     "CREATE INDEX agenda_by_order ON agenda (order_number, kind)",
     # What was told, in the order in which it happened: only ever appended to.
     "CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, account_id TEXT, order_number INTEGER,"
-    " at INTEGER, status TEXT, filled_quantity TEXT, reason TEXT, fill_number INTEGER, is_commission INTEGER)",
+    " at INTEGER, status TEXT, filled_quantity TEXT, reason TEXT, fill_number INTEGER, is_commission INTEGER,"
+    " quantity TEXT, limit_price TEXT, stop_price TEXT)",
     "CREATE INDEX events_by_account ON events (account_id, sequence)",
     "CREATE TABLE quotes (symbol TEXT PRIMARY KEY, price TEXT, at INTEGER, after_order INTEGER) WITHOUT ROWID",
     "CREATE TABLE faults (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, account_id TEXT, symbol TEXT,"
@@ -54,6 +55,16 @@ TABLES: Final = (
     "CREATE INDEX faults_armed ON faults (kind) WHERE remaining > 0",
     "CREATE INDEX faults_of_the_line ON faults (until) WHERE until IS NOT NULL",
 )
+
+#: What makes a book of each earlier format one of the next.
+UPGRADES: Final = {
+    1: (
+        "ALTER TABLE orders ADD COLUMN product TEXT",
+        "ALTER TABLE events ADD COLUMN quantity TEXT",
+        "ALTER TABLE events ADD COLUMN limit_price TEXT",
+        "ALTER TABLE events ADD COLUMN stop_price TEXT",
+    ),
+}
 
 
 def open_memory(clock: Clock) -> sqlite3.Connection:
@@ -64,7 +75,7 @@ def open_memory(clock: Clock) -> sqlite3.Connection:
 
 
 def open_file(path: Path, clock: Clock) -> sqlite3.Connection:
-    """The book in the file, made (with its parent directories) where there is none.
+    """The book in the file, made (with its parent directories) where there is none; an earlier format is brought up.
 
     :raises ConfigurationError: it is no book of ours, or cannot be opened.
     """
@@ -113,9 +124,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         if tables:
             raise ConfigurationError(f"{path} is not a book of the mock broker: it is another SQLite database")
         return
-    if version != VERSION:
+    if version != VERSION and version not in UPGRADES:
         raise ConfigurationError(
-            f"{path} is a book of the mock broker in format {version}; this release reads format {VERSION}"
+            f"{path} is a book of the mock broker in format {version}; this release reads up to format {VERSION}"
         )
 
 
@@ -145,6 +156,10 @@ def _create(connection: sqlite3.Connection, clock: Clock) -> None:
             connection.executemany("INSERT INTO meta VALUES (?, ?)", (("created_at", now), ("token", token)))
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        while (version := _number(connection, "PRAGMA user_version")) in UPGRADES:
+            for statement in UPGRADES[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
     except BaseException:
         connection.execute("ROLLBACK")
         raise

@@ -26,10 +26,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Holding:
-    """What the account holds of one instrument; `cost` has the sign of the quantity."""
+    """What the account holds of one instrument under one product; `cost` has the sign of the quantity."""
 
     instrument: Instrument
     currency: str
+    product: str | None = None
     quantity: Decimal = ZERO
     cost: Decimal = ZERO
     last_price: Decimal = ZERO
@@ -104,7 +105,7 @@ class Statements:
             holdings, _ = self._fold(link.account_id)
         with exact():
             held = tuple(
-                BrokerPosition(holding.instrument, holding.quantity, holding.cost / holding.quantity)
+                BrokerPosition(holding.instrument, holding.quantity, holding.cost / holding.quantity, holding.product)
                 for holding in holdings
                 if holding.quantity
             )
@@ -146,15 +147,15 @@ class Statements:
         return Snapshot(items if fault is None else (), View(moment(now), complete=fault is None, covers_from=None))
 
     def _fold(self, account_id: str) -> tuple[list[Holding], dict[str, Decimal]]:
-        """What is held per instrument and currency, and what flowed per currency."""
-        holdings: dict[tuple[str, str], Holding] = {}
+        """What is held per instrument, currency and product, and what flowed per currency."""
+        holdings: dict[tuple[str, str, str | None], Holding] = {}
         flows: dict[str, Decimal] = {}
         with exact():
             for order, fill in self._executions(account_id):
                 if not fill.quantity:
                     continue
-                key = (order.instrument.key, order.currency)
-                holding = holdings.setdefault(key, Holding(order.instrument, order.currency))
+                key = (order.instrument.key, order.currency, order.product)
+                holding = holdings.setdefault(key, Holding(order.instrument, order.currency, order.product))
                 signed = fill.quantity * order.side.sign
                 holding.add(signed, fill.price)
                 flow = -signed * fill.price * order.instrument.multiplier_or_default() - fill.commission

@@ -154,6 +154,15 @@ class Venue:
         emit_order(self.book, order, at)
         return order
 
+    def modify(self, order: OrderRow, at: int) -> OrderRow:
+        """Write an open order with the quantity and the prices that it has in `order`, tell it, and look at it anew."""
+        self.book.change_terms(order)
+        is_complete = order.quantity is not None and order.filled_quantity >= order.quantity
+        order = self.settle(order, ReportStatus.FILLED if is_complete else order.status, order.reason, at)
+        if order.is_open:
+            self._look(order, at)
+        return order
+
     def accept(
         self, order: Order, settings: MockBrokerSettings, target: Target, fault: Fault | None, now: int
     ) -> OrderRow:
@@ -202,6 +211,7 @@ class Venue:
             reason=refusal.reason if refusal and refused else None,
             doom=refusal.reason if refusal and not refused else None,
             hidden_until=now + span(hidden.seconds) if hidden else None,
+            product=request.product,
         )
         self.book.add_order(row)
         emit_order(self.book, row, now)

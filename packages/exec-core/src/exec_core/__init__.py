@@ -34,10 +34,11 @@ from exec_core.fills import Commission, Fill
 from exec_core.hookspecs import hookimpl
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, OrderKey, SignalId
 from exec_core.instruments import AssetClass, Instrument, InstrumentDetails, Right
+from exec_core.modifications import Modification
 from exec_core.notifier import CheckableNotifier, Notification, Notifier, NotifierPlugin
 from exec_core.orders import Leg, Order, OrderRequest, OrderStatus, OrderType, ReasonCode, Role, TimeInForce
 from exec_core.plugins import BrokerFactory
-from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
+from exec_core.reports import CommissionReport, FillReport, OrderReport, OrderTerms, Report, ReportStatus
 from exec_core.settings import BrokerSettings, PluginSettings
 from exec_core.sides import Side
 
@@ -74,6 +75,7 @@ __all__ = [
     "InstrumentDetails",
     "Leg",
     "Mode",
+    "Modification",
     "NotSent",
     "Notification",
     "NotificationDelayed",
@@ -86,6 +88,7 @@ __all__ = [
     "OrderReport",
     "OrderRequest",
     "OrderStatus",
+    "OrderTerms",
     "OrderType",
     "OrderUnsupported",
     "OutcomeUnknown",

@@ -207,7 +207,7 @@ class Broker(Protocol):
         ...
 
     async def open_orders(self) -> Snapshot[OrderReport]:
-        """The orders that work at the venue now, also those that are not ours."""
+        """The orders that work at the venue now, also those that are not ours; each with all its `terms`."""
         ...
 
     async def positions(self) -> Snapshot[BrokerPosition]:

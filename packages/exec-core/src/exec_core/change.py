@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from exec_core.fills import Fill
 from exec_core.identifiers import ExecutionId
-from exec_core.orders import HistoryEntry, Order
+from exec_core.orders import Evidence, HistoryEntry, Order
+
+_SOURCES: Final = MappingProxyType(
+    {
+        Evidence.DEFINITIVE: "broker",
+        Evidence.ABSENCE: "service",
+        Evidence.SERVICE: "service",
+        Evidence.PERSON: "person",
+        Evidence.NONE: "service",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +47,27 @@ class Change:
     def changed(self) -> bool:
         """Whether there is anything to write."""
         return self.entry is not None
+
+
+def change_of(
+    before: Order,
+    after: Order,
+    event: str,
+    evidence: Evidence,
+    at: datetime,
+    text: str | None,
+    alarms: tuple[str, ...] = (),
+    *,
+    booking: Booking | None = None,
+    record: bool = False,
+) -> Change:
+    """The change from `before` to `after`: the next revision and a line of history, or nothing at all.
+
+    With `record` there is a line even where the order is as it was.
+    """
+    if after == before and not record:
+        return Change(before)
+    revision = before.revision + 1
+    entry = HistoryEntry(at, event, _SOURCES[evidence], evidence, after.status, revision, text)
+    order = replace(after, revision=revision, history=(*before.history, entry))
+    return Change(order, entry, booking, None, alarms)

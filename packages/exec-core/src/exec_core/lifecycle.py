@@ -14,6 +14,9 @@ Rules
 6. An illegal transition changes no state; it is recorded and alarmed. An event that tells nothing new changes
    nothing at all, not even the revision.
 7. Duplicated and reordered reports give the same final order.
+8. What somebody modified at the broker is recorded, told once, and followed (`exec_core.modifications`): the quantity
+   there decides what remains and when the order is complete; what was *asked* decides what is filled too much. A
+   report of an end tells no terms: what was cancelled is often shown with its quantity lowered to what was filled.
 
 Theory of operation
 -------------------
@@ -22,7 +25,8 @@ holds because what ends an order is remembered (`Order.end`) even where fills ov
 FILLED and then has an execution busted falls back on the end it had, or on working. Words of the same venue may
 contradict each other only by being late, so nothing that says "it works" undoes an end that the broker itself
 proved; but it does undo one that *we* concluded (NOT_PLACED, a refusal, a person's resolution): the broker's word
-about an order is stronger than ours.
+about an order is stronger than ours. The quantity that is followed depends on what was told and filled, not on the
+order of it; one that was FILLED at a lowered quantity, and is then seen raised again, falls back as after a bust.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from exec_core.change import Booking, Change
+from exec_core import modifications
+from exec_core.change import Booking, Change, change_of
 from exec_core.events import (
     AnswerLost,
     CancelAsked,
@@ -52,14 +57,13 @@ from exec_core.money import ZERO
 from exec_core.orders import (
     CancelRequest,
     Evidence,
-    HistoryEntry,
     Order,
     OrderEnd,
     OrderStatus,
     ReasonCode,
     TimeInForce,
 )
-from exec_core.reports import CommissionReport, FillReport, OrderReport, ReportStatus
+from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
 from exec_core.transitions import (
     CANCELLED,
     EXPIRED,
@@ -87,6 +91,7 @@ _REPORTED: Final = MappingProxyType(
         ReportStatus.EXPIRED: Trigger.EXPIRE,
     }
 )
+_TELLS_TERMS: Final = frozenset({ReportStatus.HELD, ReportStatus.WORKING, ReportStatus.FILLED})
 CONTRADICTION: Final = "The broker reports the order both rejected and filled: check what is left of it there"
 _ENDS: Final = MappingProxyType({Trigger.REJECT: REJECTED, Trigger.CANCEL: CANCELLED, Trigger.EXPIRE: EXPIRED})
 
@@ -106,11 +111,11 @@ def apply(order: Order, event: Event, at: datetime) -> Change:
             if order.status.is_final or order.cancel is not None:
                 return Change(order)
             asked = replace(order, cancel=CancelRequest(event.reason_code, event.reason, at))
-            return _change(order, asked, "cancel asked", Evidence.SERVICE, at, event.reason)
+            return change_of(order, asked, "cancel asked", Evidence.SERVICE, at, event.reason)
         case NeedsAttention():
             noted = replace(order, attention=event.text)
             alarms = (event.text,) if event.text else ()
-            return _change(order, noted, "attention", Evidence.NONE, at, event.text, alarms)
+            return change_of(order, noted, "attention", Evidence.NONE, at, event.text, alarms)
         case _:
             return _ours(order, event, at)
 
@@ -153,7 +158,7 @@ def _ours(
     if cell.status is None and trigger is not Trigger.SEND_FAILED:
         return Change(order)
     changed = replace(changed, status=cell.status or order.status)
-    return _change(order, changed, trigger.value, evidence, at, text)
+    return change_of(order, changed, trigger.value, evidence, at, text)
 
 
 def _report(order: Order, report: OrderReport, at: datetime) -> Change:
@@ -161,7 +166,7 @@ def _report(order: Order, report: OrderReport, at: datetime) -> Change:
     trigger = _REPORTED[report.status]
     if trigger is Trigger.REJECT and report.filled_quantity:
         trigger = Trigger.CANCEL  # a part of it traded: what the broker refused is the remainder
-    changed = _acknowledged(order, report, at)
+    changed = _sized(_terms_heard(_acknowledged(order, report, at), report))
     known = max(order.reported_filled_quantity or ZERO, order.filled_quantity)
     if report.filled_quantity is not None and report.filled_quantity > known:  # executions are still to come
         changed = replace(changed, reported_filled_quantity=report.filled_quantity)
@@ -182,7 +187,16 @@ def _report(order: Order, report: OrderReport, at: datetime) -> Change:
     if report.status is ReportStatus.WORKING and order.working_since is None and not changed.status.is_final:
         changed = replace(changed, working_since=report.venue_time or at)
     alarms = _alarms(order, changed, cell, trigger, report.reason)
-    return _change(order, changed, trigger.value, Evidence.DEFINITIVE, at, report.reason, alarms)
+    event, text = trigger.value, report.reason
+    if changed.told_terms != order.told_terms:
+        event, name = "modified at the broker", report.broker_order_id
+        text = modifications.difference(order.request, order.told_terms, changed.told_terms, name)
+        if changed.has_several_ids:
+            text = f"{text} (under {name}, one of several: not followed)"
+        else:
+            alarms = (*alarms, modifications.alarm(order.request, changed.told_terms, text))
+        text = f"{text}; {report.reason}" if report.reason else text
+    return change_of(order, changed, event, Evidence.DEFINITIVE, at, text, alarms)
 
 
 def _fill(order: Order, report: FillReport, at: datetime) -> Change:
@@ -191,19 +205,20 @@ def _fill(order: Order, report: FillReport, at: datetime) -> Change:
     known = order.fills.get(fill.execution_id)
     changed = _acknowledged(order, report, at)
     if known is not None and fill.correction <= known.correction:
+        changed = _moved(_sized(changed), STAYS)
         if fill.correction == known.correction and _differs(known, fill):
             text = (
                 f"Execution {fill.execution_id} came again with other figures: {known.quantity} @ {known.price} is "
                 f"kept, {fill.quantity} @ {fill.price} is not booked"
             )
             if all(entry.text != text for entry in order.history):
-                return _change(order, changed, "conflict", Evidence.NONE, at, text, (text,), record=True)
+                return change_of(order, changed, "conflict", Evidence.NONE, at, text, (text,), record=True)
         if fill.commission is not None and fill.correction == known.correction and known.commission is None:
             # The venue tells the execution again, now with what it cost.
             cost = CommissionReport(fill.execution_id, fill.commission, report.client_order_id, report.broker_order_id)
             return _commission(order, cost, at)
-        return _change(order, changed, "repeated", Evidence.DEFINITIVE, at, None)
-    changed = replace(changed, fills=MappingProxyType({**order.fills, fill.execution_id: fill}))
+        return change_of(order, changed, "repeated", Evidence.DEFINITIVE, at, None)
+    changed = _sized(replace(changed, fills=MappingProxyType({**order.fills, fill.execution_id: fill})))
     if _ended_by_us(order) and order.status is REJECTED:
         changed = replace(changed, end=None)
     if changed.filled_quantity < order.filled_quantity:
@@ -219,15 +234,16 @@ def _fill(order: Order, report: FillReport, at: datetime) -> Change:
         cell = STAYS
     changed = _contradiction_noted(_moved(changed, cell))
     alarms = _alarms(order, changed, cell, trigger, None)
-    if fill.leg is None and changed.quantity is not None and changed.filled_quantity > changed.quantity:
-        over = f"Filled beyond the ordered quantity: {changed.filled_quantity} of {changed.quantity}"
+    ordered = changed.quantity if changed.asked_quantity is None else changed.asked_quantity
+    if fill.leg is None and ordered is not None and changed.filled_quantity > ordered:
+        over = f"Filled beyond the ordered quantity: {changed.filled_quantity} of {ordered}"
         alarms = (*alarms, over)
         changed = replace(changed, attention=over)
     text = f"{fill.side} {fill.quantity} @ {fill.price} ({fill.execution_id})"
     if known is not None:
         text = f"correction of {known.quantity} @ {known.price}: {text}"
     booking = Booking(known if known and known.quantity else None, fill if fill.quantity else None)
-    return _change(order, changed, trigger.value, Evidence.DEFINITIVE, at, text, alarms, booking=booking)
+    return change_of(order, changed, trigger.value, Evidence.DEFINITIVE, at, text, alarms, booking=booking)
 
 
 def _commission(order: Order, report: CommissionReport, at: datetime) -> Change:
@@ -238,12 +254,12 @@ def _commission(order: Order, report: CommissionReport, at: datetime) -> Change:
     if current is not None and not current.estimated and report.commission.estimated:
         return Change(order)  # an estimate never replaces what was billed
     late = MappingProxyType({**order.late_commissions, report.execution_id: report.commission})
-    changed = replace(_acknowledged(order, report, at), late_commissions=late)
+    changed = _sized(replace(_acknowledged(order, report, at), late_commissions=late))
     cell = STAYS if order.status.is_final else TABLE[Trigger.WORKING][order.status]
     changed = _moved(changed, cell)
     text = f"{report.commission.amount} {report.commission.currency} ({report.execution_id})"
     alarms = _alarms(order, changed, cell, Trigger.WORKING, None)
-    change = _change(order, changed, "commission", Evidence.DEFINITIVE, at, text, alarms)
+    change = change_of(order, changed, "commission", Evidence.DEFINITIVE, at, text, alarms)
     return replace(change, commission_of=report.execution_id)
 
 
@@ -264,7 +280,7 @@ def _resolve(order: Order, event: Resolved, at: datetime) -> Change:
             execution_id = ExecutionId(f"resolved-{order.client_order_id}-{number}")
             fill = Fill(execution_id, order.request.side, quantity, event.price, at)
             fills = MappingProxyType({**order.fills, execution_id: fill})
-            changed = replace(order, fills=fills, quantity=order.quantity or quantity)
+            changed = _sized(replace(order, fills=fills, quantity=order.quantity or quantity))
             changed = replace(changed, status=FILLED if _is_complete(changed) else PARTIALLY_FILLED)
             booking = Booking(None, fill)
         case Resolution.CANCELLED:
@@ -277,10 +293,10 @@ def _resolve(order: Order, event: Resolved, at: datetime) -> Change:
             changed = replace(order, status=REJECTED, end=end)
     changed = replace(changed, attention=None)
     name = f"resolved as {event.resolution}"
-    return _change(order, changed, name, Evidence.PERSON, at, text, booking=booking, record=True)
+    return change_of(order, changed, name, Evidence.PERSON, at, text, booking=booking, record=True)
 
 
-def _acknowledged(order: Order, report: OrderReport | FillReport | CommissionReport, at: datetime) -> Order:
+def _acknowledged(order: Order, report: Report, at: datetime) -> Order:
     """`order` with what any word of the broker about it proves: that the broker has it, and under which id."""
     changed = order
     if report.broker_order_id is not None and report.broker_order_id not in order.broker_order_ids:
@@ -290,6 +306,24 @@ def _acknowledged(order: Order, report: OrderReport | FillReport | CommissionRep
     if not isinstance(report, CommissionReport) and report.details is not None and order.details is None:
         changed = replace(changed, details=report.details)
     return changed
+
+
+def _terms_heard(order: Order, report: OrderReport) -> Order:
+    """`order` with what the report tells anew of the terms that the broker works it on."""
+    if report.terms is None or report.status not in _TELLS_TERMS:
+        return order
+    request, told, name = order.request, order.told_terms, report.broker_order_id
+    return replace(order, told_terms=modifications.remembered(request, told, report.terms, name, report.venue_time))
+
+
+def _sized(order: Order) -> Order:
+    """`order` with the quantity that it has by all that was told and filled."""
+    asked = order.asked_quantity
+    if asked is None:
+        return order
+    told = () if order.has_several_ids else order.told_terms
+    quantity = modifications.quantity_at_broker(asked, told, order.filled_quantity)
+    return order if quantity == order.quantity else replace(order, quantity=quantity)
 
 
 def _end(order: Order, trigger: Trigger, report: OrderReport, at: datetime) -> OrderEnd:
@@ -309,10 +343,11 @@ def _end(order: Order, trigger: Trigger, report: OrderReport, at: datetime) -> O
 
 
 def _moved(order: Order, cell: Next) -> Order:
-    """`order` where the cell leads it."""
-    if cell.derive:
-        return replace(order, status=_derived(order))
-    return order if cell.status is None else replace(order, status=cell.status)
+    """`order` where the cell leads it; FILLED no longer, if its quantity is no longer what was filled."""
+    moved = order if cell.status is None else replace(order, status=cell.status)
+    if cell.derive or (moved.status is FILLED and not _is_complete(moved)):
+        return replace(moved, status=_derived(moved))
+    return moved
 
 
 def _derived(order: Order) -> OrderStatus:
@@ -362,36 +397,4 @@ def _alarms(before: Order, after: Order, cell: Next, trigger: Trigger, reason: s
 def _illegal(order: Order, what: Trigger | Resolution, evidence: Evidence, at: datetime, text: str | None) -> Change:
     """Rule 6: the state stays, and the event is recorded and alarmed."""
     alarm = f"Illegal transition: {order.status} order {what.value}{f' ({text})' if text else ''}"
-    return _change(order, order, f"illegal: {what.value}", evidence, at, text, (alarm,), record=True)
-
-
-def _change(
-    before: Order,
-    after: Order,
-    event: str,
-    evidence: Evidence,
-    at: datetime,
-    text: str | None,
-    alarms: tuple[str, ...] = (),
-    *,
-    booking: Booking | None = None,
-    record: bool = False,
-) -> Change:
-    """The change from `before` to `after`: the next revision and a line of history, or nothing at all."""
-    if after == before and not record:
-        return Change(before)
-    revision = before.revision + 1
-    entry = HistoryEntry(at, event, _SOURCES[evidence], evidence, after.status, revision, text)
-    order = replace(after, revision=revision, history=(*before.history, entry))
-    return Change(order, entry, booking, None, alarms)
-
-
-_SOURCES: Final = MappingProxyType(
-    {
-        Evidence.DEFINITIVE: "broker",
-        Evidence.ABSENCE: "service",
-        Evidence.SERVICE: "service",
-        Evidence.PERSON: "person",
-        Evidence.NONE: "service",
-    }
-)
+    return change_of(order, order, f"illegal: {what.value}", evidence, at, text, (alarm,), record=True)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, OrderKey, SignalId
 from exec_core.instruments import Instrument, InstrumentDetails
+from exec_core.modifications import Modification, ToldTerm, modification
 from exec_core.money import ZERO, exact
 from exec_core.sides import Side
 
@@ -209,6 +210,9 @@ class HistoryEntry:
 class Order:
     """An order and its state. `quantity` is None for a cash order until the venue says what it bought.
 
+    `request` stays what was asked for; where somebody modified the order at the broker, `quantity` follows (see
+    `exec_core.modifications`) and `modified` says what differs. `told_terms` is what that is known from.
+
     `fills` holds the effective execution per execution id (a correction has replaced what it corrects).
     `late_commissions` holds those that came apart from their execution, even before it.
     """
@@ -227,6 +231,7 @@ class Order:
     acknowledged_at: datetime | None = None
     working_since: datetime | None = None
     reported_filled_quantity: Decimal | None = None
+    told_terms: tuple[ToldTerm, ...] = ()
     cancel: CancelRequest | None = None
     end: OrderEnd | None = None
     attention: str | None = None
@@ -241,6 +246,23 @@ class Order:
     def broker_order_id(self) -> BrokerOrderId | None:
         """The broker's first id for it: once set it never changes. The others are in `broker_order_ids`."""
         return self.broker_order_ids[0] if self.broker_order_ids else None
+
+    @property
+    def asked_quantity(self) -> Decimal | None:
+        """The quantity that was asked for, whatever somebody made of it at the broker; None for a cash order."""
+        return self.request.quantity
+
+    @property
+    def modified(self) -> Modification | None:
+        """What the broker works it on that differs from what was asked; None as far as nothing is known to differ."""
+        if not self.told_terms or self.has_several_ids:
+            return None
+        return modification(self.request, self.told_terms)
+
+    @property
+    def has_several_ids(self) -> bool:
+        """Whether the broker has it under several ids, so that none of them tells of the whole order."""
+        return len(self.broker_order_ids) > 1
 
     @property
     def filled_quantity(self) -> Decimal:

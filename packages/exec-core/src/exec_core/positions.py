@@ -45,7 +45,8 @@ class Position:
     `cash_flow` is what executions paid in and out, with multiplier, without commission.
 
     `average_entry_price` is per unit, and of a closed position the last it had.
-    `closed_at` is set at zero; less than the instrument's smallest increment is zero, kept as `residual_quantity`.
+    `closed_at` is set at zero; less than the instrument's smallest increment, after an exit, is zero, kept as
+    `residual_quantity`.
     """
 
     id: str
@@ -120,10 +121,10 @@ def book(
     """Fold `entries` into the `held` position (None or closed: nothing is held).
 
     `multiplier` counts for a position that opens here; one that is held keeps its own. `increment` is the smallest
-    quantity that the instrument trades in; less than it is zero. `new_id` names the position that opens, if one does:
-    the caller makes it from the execution, so that a repetition computes the same. A position opens and closes at the
-    venue's time of the execution; `at` is when it is booked (``updated_at``). Zero in between, as in a reversal
-    with its new entry, does not close.
+    quantity that the instrument trades in; less than it is zero after an exit. `new_id` names the position that opens,
+    if one does: the caller makes it from the execution, so that a repetition computes the same. A position opens and
+    closes at the venue's time of the execution; `at` is when it is booked (``updated_at``). Zero in between, as in a
+    reversal with its new entry, does not close.
     """
     done: list[Position] = []
     shares: list[Share] = []
@@ -152,7 +153,7 @@ def book(
                 current = _fold(current, left, entry.fill.price, commission, at)
                 if not entry.reversal:
                     shares.append(Share(current.id, abs(left)))
-            if last and current is not None and abs(current.quantity) < (increment or _SMALLEST):
+            if last and current is not None and _is_dust(current, held, increment):
                 done.append(replace(_flat(current, current.quantity), closed_at=entry.fill.time))
                 current = None
     return Booked((*done, current) if current is not None else tuple(done), tuple(shares))
@@ -214,6 +215,12 @@ def _fold(position: Position, quantity: Decimal, price: Decimal, commission: Dec
         side=position.side if not held else PositionSide.LONG if held > 0 else PositionSide.SHORT,
         updated_at=at,
     )
+
+
+def _is_dust(position: Position, held: Position | None, increment: Decimal | None) -> bool:
+    """Whether what is left after an exit is as good as nothing. What an entry brought never is, however little."""
+    before, left = ZERO if held is None else abs(held.quantity), abs(position.quantity)
+    return not left or (left < before and left < (increment or _SMALLEST))
 
 
 def _flat(position: Position, residual: Decimal) -> Position:

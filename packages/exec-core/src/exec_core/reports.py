@@ -35,8 +35,9 @@ class ReportStatus(StrEnum):
 class OrderTerms:
     """What the broker works an order on now: of the whole order, not of what remains of it. None = not told.
 
-    Told so that a modification which somebody made at the broker is seen, and that an order which is not ours can be
-    shown. `instrument` and `side` are asked for in `Broker.open_orders` only.
+    Told with every report of an order that is held, works or is filled, so that a modification which somebody made at
+    the broker is seen; and in `Broker.open_orders`, there with `instrument` and `side`, so that also an order which is
+    not ours can be shown. What an order is not priced by is None.
     """
 
     quantity: Decimal | None = None
@@ -51,7 +52,8 @@ class OrderReport:
     """A snapshot of one order at the broker.
 
     At least one of the two ids is set. `filled_quantity` is the broker's cumulative figure: it never books anything,
-    but tells that executions are still to come. `venue_time` is the venue's, None where it gives none.
+    but tells that executions are still to come. `venue_time` is when the venue last changed the order, by its own
+    clock; None where it does not say. Never when it was asked: that is our time.
     """
 
     status: ReportStatus

@@ -1,7 +1,7 @@
 """Numbered cards: what a test of the kit is about, in words, beside the code that checks it.
 
-A card's number is never used again for something else; numbers are ten apart, so that one fits between. The text is the
-test's docstring, in five parts; `docs/conformance.md` is made of them (`exec_core.testing.page`).
+A card's number is never used again for something else; numbers are ten apart, so that one (a five) fits between. The
+text is the test's docstring, in five parts; `docs/conformance.md` is made of them (`exec_core.testing.page`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def card(
 ) -> Callable[[Test], Test]:
     """Make a test a card. Its docstring: a title, then the parts, each a paragraph that begins with its name.
 
-    :raises ValueError: a part is missing, or the number is not a multiple of ten.
+    :raises ValueError: a part is missing, or the number is not a multiple of five.
     """
 
     def mark(test: Test) -> Test:
@@ -146,8 +146,8 @@ def _read(
     test: Callable[..., Any], number: int, needs: tuple[StrEnum, ...], declares: tuple[Declares, ...], prefix: str
 ) -> Card:
     name = f"{prefix}-{number} ({test.__qualname__})"
-    if number <= 0 or number % 10:
-        raise ValueError(f"{name}: cards are numbered in tens")
+    if number <= 0 or number % 5:
+        raise ValueError(f"{name}: cards are numbered in tens, and in fives between them")
     title, *paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:" + "|".join(_PARTS) + "):)", inspect.getdoc(test) or "")
     parts: dict[str, str] = {}
     for paragraph in paragraphs:

@@ -18,6 +18,7 @@ from exec_core.identifiers import AccountId, ClientOrderId, SignalId
 from exec_core.instruments import AssetClass
 from exec_core.orders import Order, OrderRequest, OrderType, TimeInForce
 from exec_core.plugins import plugin_settings
+from exec_core.reports import OrderReport
 from exec_core.sides import Side
 from exec_core.testing.following import Follower
 from exec_core.testing.session import Session
@@ -124,6 +125,13 @@ class Stage:
     def followed(self, order: Order) -> Order:
         """What has become of an order, as an honest bookkeeper sees it."""
         return self.follower.orders[order.client_order_id]
+
+    def our_id(self, report: OrderReport) -> ClientOrderId | None:
+        """Our id of the order that a report is about, under whichever id; None if it is none of ours."""
+        orders = self.follower.orders
+        if report.client_order_id in orders:
+            return report.client_order_id
+        return next((key for key, order in orders.items() if report.broker_order_id in order.broker_order_ids), None)
 
     async def at_venue(self, order: Order) -> VenueOrder:
         """The one order that the venue holds under our id; the card fails if there is none, or another."""

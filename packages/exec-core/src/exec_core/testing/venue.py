@@ -48,6 +48,7 @@ class Ability(StrEnum):
     HIDE = "answer a question in part only"
     UNKNOWN_WORD = "say of an order what no document names"
     BY_HAND = "let a person trade by hand"
+    MODIFY = "let a person modify an order"
     NEW_DAY = "begin a new trading day, with an empty book"
 
 
@@ -87,7 +88,8 @@ class VenueExecution:
 
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
-    """One order that the venue took, as it received it, in our words. A refused one need not be kept.
+    """One order that the venue took, in our words, on the terms that it is worked on now: those that it was received
+    with, unless somebody has modified it since. A refused one need not be kept.
 
     `client_order_id` None: it carries none of ours. `symbol` is the instrument's, as the order named it. A field that
     the venue's wire has no place for is None.
@@ -186,6 +188,20 @@ class Venue(ABC):
     async def trade_by_hand(self, tradable: Tradable, side: Side, quantity: Decimal) -> VenueOrder:
         """A person enters an order that is none of ours; it rests like any other (`BY_HAND`)."""
         raise NotImplementedError(_not_written(Ability.BY_HAND))
+
+    async def modify(
+        self,
+        broker_order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+    ) -> None:
+        """A person works an open order on another quantity (of the whole order) or other prices (`MODIFY`).
+
+        What is None stays. An order whose quantity becomes what is filled of it is complete.
+        """
+        raise NotImplementedError(_not_written(Ability.MODIFY))
 
     async def say_unknown_word(self, broker_order_id: str) -> None:
         """From now on the order's status is a word that no document names; the order works on (`UNKNOWN_WORD`)."""

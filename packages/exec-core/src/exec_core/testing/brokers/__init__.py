@@ -5,6 +5,7 @@ from exec_core.testing.brokers.cancels import CancelCards
 from exec_core.testing.brokers.discretion import DiscretionCards
 from exec_core.testing.brokers.fills import FillCards
 from exec_core.testing.brokers.machine import MachineCards
+from exec_core.testing.brokers.open_orders import OpenOrderCards
 from exec_core.testing.brokers.orders import OrderCards
 from exec_core.testing.brokers.plugin import PluginCards
 from exec_core.testing.brokers.recovery import RecoveryCards
@@ -20,6 +21,7 @@ class BrokerConformance(
     CancelCards,
     AnswerCards,
     ViewCards,
+    OpenOrderCards,
     RecoveryCards,
     DiscretionCards,
     MachineCards,

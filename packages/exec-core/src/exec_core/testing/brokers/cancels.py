@@ -1,4 +1,5 @@
-"""Cards on cancels and ends: a cancel is a wish; an order ends when the venue says so."""
+"""Cards on cancels, modifications and ends: a cancel is a wish; what a person makes of an order at the venue is
+followed; an order ends when the venue says so."""
 
 from __future__ import annotations
 
@@ -209,6 +210,42 @@ class CancelCards(BrokerSuite):
         await _until_ended(stage, order, OrderStatus.CANCELLED)
         assert stage.followed(order).fills == {}
 
+    @card(475, needs=[Ability.MODIFY])
+    async def test_modified_by_a_person(self, stage: Stage) -> None:
+        """What a person makes of an order at the venue is told: its new quantity, and its new price.
+
+        Prerequisite: an order that works at the venue.
+        Action: a person lowers its quantity; then, if the order has a limit, moves that; then lowers the quantity again
+        while no session is entered.
+        Expected: each becomes known, the last in the next session; the order works on.
+        If this fails: check that every report of an order that works, is held or filled carries `OrderTerms`: the
+        quantity of the whole order (not what remains of it) and the prices, as they are now; also those that a session
+        begins with. A polled adapter must report a row again whose terms alone have changed.
+        Catches: orders that were modified at the broker, and were believed to be what had been sent.
+        """
+        session = await stage.session()
+        part, step = stage.tradable.quantity, stage.tradable.price_increment
+        order = stage.new_order(quantity=3 * part)
+        await session.place(order)
+        name = (await stage.at_venue(order)).broker_order_id
+        await stage.venue.modify(name, quantity=2 * part)
+        await stage.until(lambda: stage.followed(order).quantity == 2 * part, "the lowered quantity was told")
+        if order.request.limit_price is not None:
+            moved = order.request.limit_price - 2 * step
+            await stage.venue.modify(name, limit_price=moved)
+            await stage.until(
+                lambda: (known := stage.followed(order).modified) and known.limit_price == moved,
+                "the limit that was moved was told",
+            )
+        await session.leave()
+        await stage.venue.modify(name, quantity=part)
+        await stage.session()
+        await stage.until(
+            lambda: stage.followed(order).quantity == part,
+            "a new session told the quantity that was lowered while nobody listened",
+        )
+        assert stage.followed(order).status is OrderStatus.SUBMITTED
+
     @card(480, needs=[Ability.EXPIRE])
     async def test_expired(self, stage: Stage) -> None:
         """An order that ends with its time in force is told as EXPIRED, not as CANCELLED.
@@ -225,6 +262,29 @@ class CancelCards(BrokerSuite):
         await stage.venue.expire((await stage.at_venue(order)).broker_order_id)
         await _until_ended(stage, order, OrderStatus.EXPIRED)
         assert stage.followed(order).fills == {}
+
+    @card(485, needs=[Ability.MODIFY])
+    async def test_lowered_order_is_complete(self, stage: Stage) -> None:
+        """An order whose quantity a person has lowered is complete when that much is filled.
+
+        Prerequisite: an order that works at the venue, for three times the quantity.
+        Action: execute a third; a person lowers the order to two thirds; execute another third.
+        Expected: the order ends as FILLED, with just what was executed, and nothing remains of it.
+        If this fails: check that the terms told are those of now, and that their quantity is that of the whole order.
+        An order that is believed to have something left is cancelled in vain, or waited for in vain.
+        """
+        session = await stage.session()
+        part, price = stage.tradable.quantity, stage.tradable.price
+        order = stage.new_order(quantity=3 * part)
+        await session.place(order)
+        name = (await stage.at_venue(order)).broker_order_id
+        await stage.venue.fill(name, part, price)
+        await stage.venue.modify(name, quantity=2 * part)
+        await stage.venue.fill(name, part, price - stage.tradable.price_increment)
+        await _until_ended(stage, order, OrderStatus.FILLED)
+        followed = stage.followed(order)
+        assert (followed.quantity, followed.filled_quantity) == (2 * part, 2 * part)
+        assert await stage.is_booked(order), "what was told of the executions is not what was executed"
 
     @card(490)
     async def test_cancel_from_a_new_session(self, stage: Stage) -> None:

@@ -12,7 +12,7 @@ from exec_core.broker import AccountSummary, BrokerPosition, Snapshot
 from exec_core.errors import BrokerError, ConnectionFailed, NotSent, OrderRejected
 from exec_core.money import ZERO
 from exec_core.orders import Order, OrderStatus
-from exec_core.reports import OrderReport, ReportStatus
+from exec_core.reports import ReportStatus
 from exec_core.sides import Side
 from exec_core.testing.brokers.base import BrokerSuite
 from exec_core.testing.cards import card
@@ -189,7 +189,7 @@ class ViewCards(BrokerSuite):
                 return found.view.complete, found.has_trace
             if question == "open_orders":
                 listed = await current.broker.open_orders()
-                return listed.view.complete, [_ours(stage, report) for report in listed.items] == [
+                return listed.view.complete, [stage.our_id(report) for report in listed.items] == [
                     str(order.client_order_id)
                 ]
             held = await current.broker.positions()
@@ -208,60 +208,6 @@ class ViewCards(BrokerSuite):
             assert lacks_nothing or not is_complete, "an answer in part was called complete"
         await stage.venue.answer_questions()
         await stage.through(session, is_whole, f"{question} showed the order again, in a complete view")
-
-    @card(660)
-    async def test_open_orders(self, stage: Stage) -> None:
-        """The open orders are exactly those that can still trade.
-
-        Prerequisite: four orders: one works, one is filled in part, one is filled, one is cancelled.
-        Action: ask for the open orders.
-        Expected: the first two, each as HELD or WORKING, under our client order id or under the broker's id that we
-        know, in a complete view; neither of the others.
-        If this fails: check which of the venue's words mean "open": a partly filled order is, a pending cancel is,
-        and one that is held until the market opens or its trigger comes is as well.
-        """
-        session = await stage.session()
-        part, price = stage.tradable.quantity, stage.tradable.price
-        orders = [stage.new_order(quantity=2 * part) for _ in range(4)]
-        names = []
-        for order in orders:
-            await session.place(order)
-            names.append((await stage.at_venue(order)).broker_order_id)
-        await stage.venue.fill(names[1], part, price)
-        await stage.venue.fill(names[2], 2 * part, price)
-        await stage.venue.cancel(names[3])
-        working = [order.client_order_id for order in orders[:2]]
-
-        async def shown() -> bool:
-            answer = await session.broker.open_orders()
-            listed = [_ours(stage, report) for report in answer.items]
-            are_open = all(report.status in _OPEN for report in answer.items)
-            return answer.view.complete and are_open and sorted(map(str, listed)) == sorted(working)
-
-        await stage.until(shown, "the list held exactly the two open orders, in a complete view")
-
-    @card(670, needs=[Ability.BY_HAND])
-    async def test_open_order_of_a_person(self, stage: Stage) -> None:
-        """The open orders are those of the account, also where a person entered one by hand.
-
-        Prerequisite: an order of ours works at the venue, and one that a person entered.
-        Action: ask for the open orders.
-        Expected: both, each once, and only one of them is ours.
-        If this fails: check that the list is not filtered by client, by session or by our ids: what a person does in
-        the account moves its positions and its money.
-        Catches: ib_insync #130, #416: orders of another client were invisible.
-        """
-        session = await stage.session()
-        order = stage.new_order()
-        await session.place(order)
-        await stage.venue.trade_by_hand(stage.tradable, Side.BUY, stage.tradable.quantity)
-
-        async def shown() -> bool:
-            answer = await session.broker.open_orders()
-            listed = [_ours(stage, report) for report in answer.items]
-            return len(listed) == 2 and set(listed) == {order.client_order_id, None}
-
-        await stage.until(shown, "the list held our order and the person's")
 
     @card(680)
     async def test_positions(self, stage: Stage) -> None:
@@ -324,14 +270,6 @@ async def _ask(session: Session, question: str, order: Order) -> object:
             return await session.broker.positions()
         case _:
             return await session.broker.account()
-
-
-def _ours(stage: Stage, report: OrderReport) -> str | None:
-    """Our id of the order that a report is about; None if it is none of ours."""
-    if report.client_order_id in stage.follower.orders:
-        return report.client_order_id
-    orders = stage.follower.orders.items()
-    return next((key for key, order in orders if report.broker_order_id in order.broker_order_ids), None)
 
 
 def _sum(held: Snapshot[BrokerPosition], tradable: Tradable) -> Decimal:
