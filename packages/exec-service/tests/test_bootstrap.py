@@ -1,4 +1,4 @@
-"""The composition root: a store that is away at start is waited for, and not for ever."""
+"""The composition root: a store that is away at start is waited for, and not for ever; what several workers need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from exec_core.errors import ConfigurationError
 from exec_service import bootstrap
 from exec_service.redaction import Redactor
 from exec_service.settings import Settings
@@ -47,3 +48,39 @@ async def test_a_store_that_stays_locked_ends_the_start(tmp_path: Path, lock: sq
 async def _open(chosen: Settings) -> None:
     async with bootstrap.open_service(chosen, Redactor().redact):
         pass
+
+
+# ---------------------------------------------------------------------- several workers
+
+BOOK = {"broker": "mock", "settings": {"state_file": "book.sqlite3"}}
+MEMORY = {"broker": "mock"}
+
+
+def told(workers: int, **fields: object) -> tuple[str, ...]:
+    """What the check says against so many workers with these settings."""
+    chosen = Settings(**{"embedded": True, "accounts": {"a": BOOK}, **fields})
+    try:
+        bootstrap.check(chosen, workers=workers)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
+
+
+def test_several_workers_need_a_mock_venue_that_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MOCK_BROKER_STATE_FILE", raising=False)
+    assert told(2) == ()
+    assert told(1, accounts={"a": MEMORY}) == ()
+    for fields in ({"accounts": {"a": BOOK, "b": MEMORY, "c": MEMORY}}, {"accounts": {}, "use_mock_broker": True}):
+        (problem,) = told(2, **fields)
+        assert problem.startswith("MOCK_BROKER_STATE_FILE is missing")
+    monkeypatch.setenv("MOCK_BROKER_STATE_FILE", "book.sqlite3")
+    assert told(2, accounts={"a": MEMORY}) == ()
+
+
+def test_each_worker_needs_an_id_and_a_port_of_its_own() -> None:
+    assert told(10, worker_id="w" * 125, health_port=65_526) == ()
+    assert told(1, worker_id="w" * 128, health_port=65_535) == ()
+    assert [problem.partition(" with")[0] for problem in told(10, worker_id="w" * 126, health_port=65_527)] == [
+        "WORKER_ID: must be at most 125 characters",
+        "HEALTH_PORT: must be at most 65526",
+    ]

@@ -108,3 +108,15 @@ def test_an_order_is_put_in_one_line(order: dict[str, object], text: str) -> Non
     names = ("side", "quantity", "cash_quantity", "symbol", "order_type", "stop_price", "limit_price", "expiry",
              "strike", "right", "currency")  # fmt: skip
     assert output.asked({**dict.fromkeys(names), **order}) == text
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        ({"quantity": 60, "stop_price": 99.5}, "modified at the broker: quantity 60, stop $99.50"),
+        (None, None),
+        ("somebody else's word", None),
+    ],
+)
+def test_what_was_modified_at_the_broker_is_put_in_words(terms: object, text: str | None) -> None:
+    assert output.modified({"modified": terms, "currency": "USD"}) == text

@@ -19,7 +19,7 @@ from exec_service.stores import StoreUnavailable, WorkerAlive
 
 COMMANDS = [
     "run", "demo", "setup", "doctor", "submit", "status", "orders", "positions", "dead-letters", "plugins", "cancel",
-    "resolve", "conformance",
+    "resolve", "resume", "conformance",
 ]  # fmt: skip
 #: What takes a quarter of a second to import, each; the embedded store and bus need none of it.
 HEAVY = {"pymongo", "bson", "google.cloud.pubsub_v1", "google.pubsub_v1", "grpc", "aiohttp", "requests"}

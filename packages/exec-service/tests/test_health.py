@@ -355,7 +355,7 @@ async def test_it_answers_while_accounts_are_taken_up(rig: Rig, monkeypatch: pyt
             await ready(rig, client)
 
 
-@pytest.mark.parametrize("name", ["stand-by", "intake"])
+@pytest.mark.parametrize("name", ["sharing", "intake"])
 async def test_a_task_that_ended_without_a_word_makes_it_dead(rig: Rig, name: str) -> None:
     async with running(rig) as (_, client):
         (task,) = [task for task in asyncio.all_tasks() if task.get_name() == name]

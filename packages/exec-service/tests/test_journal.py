@@ -14,6 +14,7 @@ import pytest
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, OrderKey, SignalId
 from exec_core.instruments import AssetClass, Instrument, InstrumentDetails, Right
+from exec_core.modifications import TERMS, ToldTerm
 from exec_core.orders import (
     CancelRequest,
     Evidence,
@@ -34,7 +35,7 @@ from exec_core.sides import Side
 from exec_service import journal
 from exec_service.records import Invalid, OrderRecord, Source
 from exec_service.units import HeldPosition
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -128,6 +129,9 @@ histories = st.lists(
     ),
     max_size=3,
 )
+told_terms = st.lists(
+    st.builds(ToldTerm, st.sampled_from(TERMS), numbers, maybe(names.map(BrokerOrderId)), maybe(times)), max_size=3
+)
 details = st.builds(InstrumentDetails, maybe(positive), maybe(positive), maybe(positive), maybe(text))
 
 
@@ -150,6 +154,7 @@ def orders(draw: st.DrawFn) -> Order:
         acknowledged_at=draw(maybe(times)),
         working_since=draw(maybe(times)),
         reported_filled_quantity=draw(maybe(positive)),
+        told_terms=tuple(draw(told_terms)),
         cancel=draw(maybe(st.builds(CancelRequest, st.sampled_from(ReasonCode), text, times))),
         end=draw(maybe(ends)),
         attention=draw(maybe(text)),
@@ -213,7 +218,7 @@ def fill_documents(order: Order) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(records)
 def test_an_order_comes_back_from_its_documents(record: OrderRecord) -> None:
     document = journal.order_document(record)
@@ -372,6 +377,19 @@ def test_an_invalid_message_has_a_document_and_is_no_order() -> None:
     assert document["history"][0]["text"] == "side is missing"
     assert document["_id"] == OrderKey(SignalId("sig_1"), 1).client_order_id()
     assert journal.order_record(document, ()) is None
+
+
+def test_a_document_of_a_release_that_knew_no_modifications_is_read() -> None:
+    document = journal.order_document(_record())
+    del document["state"]["told_terms"], document["modified"]
+    assert journal.order_record(document, ()) == _record()
+
+
+def test_what_was_modified_at_the_broker_can_be_found_and_read() -> None:
+    told = ToldTerm("quantity", Decimal(60), BrokerOrderId("b1"), NOW)
+    document = journal.order_document(_record(told_terms=(told,), quantity=Decimal(60)))
+    assert document["modified"] == {"quantity": Decimal(60), "limit_price": None, "stop_price": None, "at": NOW}
+    assert (document["quantity"], document["request"]["quantity"]) == (60, 100)
 
 
 def test_a_document_of_a_newer_release_is_not_guessed_at() -> None:

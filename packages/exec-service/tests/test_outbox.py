@@ -237,3 +237,62 @@ async def test_what_a_dead_worker_owed_is_told_by_whoever_takes_its_account_and_
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_is_let_go_of_is_delivered_no_more_and_what_is_under_way_is_finished_and_marked() -> None:
+    begun, may_end, delivered, marked = asyncio.Event(), asyncio.Event(), list[str](), list[str]()
+
+    async def deliver(batch: Sequence[Row]) -> int:
+        begun.set()
+        await may_end.wait()
+        delivered.append(batch[0]["_id"])
+        return 1
+
+    async def mark(done: Sequence[Row]) -> None:
+        marked.extend(row["_id"] for row in done)
+
+    channel = Channel("test", deliver)
+    for row in rows(6):
+        channel.add({**row, "account_id": "mine" if row["_id"] in ("row-0", "row-1", "row-4") else "other"})
+    async with running(channel, mark):
+        await begun.wait()  # all six are at hand, and the first is on its way
+        letting_go = asyncio.create_task(channel.let_go(lambda row: row["account_id"] == "mine"))
+        await asyncio.sleep(0)
+        assert not letting_go.done()
+        may_end.set()
+        await letting_go
+        assert "row-0" in marked
+        await channel.drained()
+    assert delivered == ["row-0", "row-2", "row-3", "row-5"]
+    assert channel.holds() == set()
+
+
+async def test_what_was_let_go_of_half_way_is_delivered_in_its_order_all_the_same(tmp_path: Path) -> None:
+    begun, may_end, told = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def deliver(batch: Sequence[Row]) -> int:
+        begun.set()
+        await may_end.wait()
+        told.append(batch[0]["_id"])
+        return 1
+
+    async with SqliteStore(tmp_path) as store:
+        await store.insert(OUTBOX, [owed(f"r{number}", "acc_1", "A", number, number) for number in range(3)])
+        ledger = Ledger(store, lambda *_: [], utc_now)
+        ledger.lease = await store.take_lease("w", 15)
+        outbox = Outbox(store, ledger, utc_now, [Channel("test", deliver)])
+        tasks = [asyncio.create_task(ledger.run()), asyncio.create_task(outbox.run())]
+        async with asyncio.timeout(60):
+            await outbox.take_up(lambda account_id: account_id == "acc_1")
+            await begun.wait()
+            letting_go = asyncio.create_task(outbox.let_go("acc_1"))
+            await asyncio.sleep(0)
+            letting_go.cancel()
+            await asyncio.gather(letting_go, return_exceptions=True)
+            await outbox.take_up(lambda account_id: account_id == "acc_1")
+            may_end.set()
+            await outbox.drained()
+        assert told == ["r0", "r1", "r2"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -52,6 +52,7 @@ class TestSources:
             "unknown_settle_seconds": None,
             "worker_lease_seconds": 15.0,
             "shutdown_timeout_seconds": 25.0,
+            "reconciliation_seconds": 300.0,
             "startup_timeout_seconds": 30.0,
             "environment": None,
             "log_dir": Path("logs"),

@@ -15,7 +15,7 @@ from exec_core.identifiers import AccountId, SignalId
 from exec_core.orders import CancelRequest, OrderStatus, ReasonCode
 from exec_service import timeouts
 from exec_service.records import OrderRecord, Source
-from exec_service.stores import StoreUnavailable
+from exec_service.stores import LeaseLost, StoreUnavailable
 from exec_service.timeouts import Canceller
 from exec_service.units import Entry
 
@@ -61,4 +61,30 @@ async def test_a_store_that_is_away_does_not_end_the_asking(monkeypatch: pytest.
     canceller.watch(wanted)
     async with asyncio.timeout(30):
         await asked.wait()
+    await canceller.stop()
+
+
+async def test_a_time_out_of_an_account_that_is_anothers_by_now_is_left_to_that_one() -> None:
+    order = replace(entry().order, cancel=None, acknowledged_at=NOW, working_since=NOW)
+    late = Entry(OrderRecord(order, Source("digest", NOW), 1, "mock"))
+    asked: asyncio.Future[asyncio.Task[Any] | None] = asyncio.get_running_loop().create_future()
+
+    async def apply(_order_id: str, _event: object) -> Entry:
+        asked.set_result(asyncio.current_task())
+        raise LeaseLost("taken over")
+
+    execution: Any = SimpleNamespace(apply=apply)
+    ledger: Any = SimpleNamespace(changed=[], get=lambda _order_id: late)
+    session: Any = None
+    later = NOW.replace(hour=16)
+    canceller = Canceller(
+        "acc_1", execution, ledger, session, lambda: later, default_seconds=60, look=lambda _order_id: None
+    )
+    canceller.start()
+    canceller.watch(late)
+    async with asyncio.timeout(60):
+        task = await asked
+        assert task is not None
+        await asyncio.wait([task])
+    assert task.exception() is None
     await canceller.stop()

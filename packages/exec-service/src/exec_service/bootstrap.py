@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,15 +14,15 @@ from exec_core.broker import BrokerConfig, Mode
 from exec_core.clock import utc_now
 from exec_core.errors import ConfigurationError, PluginError
 from exec_core.identifiers import AccountId
-from exec_core.plugins import installed_plugins, load_broker_plugin, plugin_settings
+from exec_core.plugins import load_broker_plugin, plugin_settings
 
 from exec_service import delivery
+from exec_service.accounts import LONGEST_NAME, MOCK
 from exec_service.buses import Bus, BusError, BusUnavailable
 from exec_service.buses.sqlite import SqliteBus
 from exec_service.checks import Check, Outcome
 from exec_service.commands import Commands
 from exec_service.execution import Execution
-from exec_service.health import serve_health
 from exec_service.intake import Intake
 from exec_service.ledger import Ledger
 from exec_service.notifier_plugins import make_notifiers
@@ -33,17 +31,15 @@ from exec_service.ownership import Owner
 from exec_service.projections import Projector
 from exec_service.service import Parts, Service
 from exec_service.settings import Settings
-from exec_service.stores import LeaseLost, Store, StoreError, StoreUnavailable
+from exec_service.stores import Store, StoreError, StoreUnavailable
 from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
 from exec_service.stores.sqlite import SqliteStore
-from exec_service.watchdog import LoopWatchdog
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T", Store, Bus)
 
-#: What a stop may take beyond SHUTDOWN_TIMEOUT_SECONDS before the process ends itself.
-LAST_RESORT_SECONDS = 1.0
+LAST_PORT = 65_535
 #: Where whoever wants to know what became of an order may listen; `set_up` makes it.
 CONFIRMATIONS_SUBSCRIPTION = "execution-confirmations-sub"
 
@@ -148,22 +144,31 @@ async def _examine_embedded(settings: Settings) -> list[Check]:
     return checks
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, *, workers: int = 1) -> None:
     """Load every plugin that is needed, and check their settings, before anything is started.
+
+    With several `workers` also what several processes need besides.
 
     :raises ConfigurationError: a plugin is missing or broken, or its settings cannot be used; all mistakes at once.
     """
-    found: list[str] = []
+    found = list(_worker_problems(settings, workers))
+    in_memory = False
     configs = [settings.broker_config(account) for account in settings.accounts_or_mock.values()]
     if settings.serves_any_account:
-        configs.append(BrokerConfig("mock", AccountId("any")))
+        configs.append(BrokerConfig(MOCK, AccountId("any")))
     for config in configs:
         try:
-            plugin_settings(load_broker_plugin(config.broker), config)
+            made = plugin_settings(load_broker_plugin(config.broker), config)
+            in_memory |= config.broker == MOCK and getattr(made, "state_file", None) is None
         except ConfigurationError as error:
             found.extend(error.problems)
         except PluginError as error:
             found.append(f"account {config.account_id}: {error}")
+    if in_memory and workers > 1:
+        found.append(
+            f"MOCK_BROKER_STATE_FILE is missing: without it each of the {workers} processes would have a mock venue of "
+            "its own, which forgets its orders with it"
+        )
     try:
         make_notifiers()
     except ConfigurationError as error:
@@ -172,63 +177,29 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(*found)
 
 
-async def run(settings: Settings, redact: Callable[[str], str]) -> None:
-    """Run the service until SIGTERM or SIGINT; a lost lease means starting over as a new worker.
-
-    `redact` takes secrets out of a text: what brokers say goes into documents and to people.
-    """
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    plugins = {plugin.entry_point.module: name for name, plugin in installed_plugins().items()}
-    if not settings.embedded:
-        # Loads the clients' packages, which takes a second, before the watchdog looks.
-        make_store(settings)
-        make_bus(settings)
-    last_resort = asyncio.create_task(_leave_at_last(stop, settings.shutdown_timeout_seconds))
-    service: Service | None = None
-    health = serve_health(settings.health_host, settings.health_port, lambda: service)
-    async with health, LoopWatchdog(plugins):
-        while not stop.is_set():
-            try:
-                async with open_service(settings, redact, stop) as service:
-                    stopper = asyncio.create_task(_stop_when(stop, service))
-                    try:
-                        await service.run()
-                    finally:
-                        stopper.cancel()
-                break
-            except _Stopped:
-                logger.info("Stopped before everything was open: nothing was under way")
-            except LeaseLost as error:
-                logger.error("This worker wrote and sent nothing more, and starts over: %s", error)
-    last_resort.cancel()
+def _worker_problems(settings: Settings, workers: int) -> Iterator[str]:
+    """What keeps so many workers from having an id and a port each."""
+    if workers == 1:
+        return
+    room = LONGEST_NAME - len(f"-{workers}")
+    if len(settings.worker_id) > room:
+        yield f"WORKER_ID: must be at most {room} characters with --workers {workers}, because each adds its number"
+    if settings.health_port is not None and settings.health_port + workers - 1 > LAST_PORT:
+        most = LAST_PORT - workers + 1
+        yield f"HEALTH_PORT: must be at most {most} with --workers {workers}, because each takes the next port"
 
 
-async def _stop_when(stop: asyncio.Event, service: Service) -> None:
-    await stop.wait()
-    service.stop()
-
-
-async def _leave_at_last(stop: asyncio.Event, seconds: float) -> None:
-    """End the process where a good end takes longer than it may; that loses no more than a `kill -9`: nothing."""
-    await stop.wait()
-    await asyncio.sleep(seconds + LAST_RESORT_SECONDS)
-    logger.error(
-        "The stop took longer than SHUTDOWN_TIMEOUT_SECONDS (%g s): ending now; the next start goes on", seconds
-    )
-    logging.shutdown()
-    os._exit(1)
-
-
-class _Stopped(Exception):
+class Stopped(Exception):
     """A stop was asked for while something was being opened."""
 
 
 @asynccontextmanager
 async def open_service(
-    settings: Settings, redact: Callable[[str], str], stop: asyncio.Event | None = None
+    settings: Settings,
+    redact: Callable[[str], str],
+    stop: asyncio.Event | None = None,
+    *,
+    expected_workers: int = 1,
 ) -> AsyncIterator[Service]:
     """The service, wired, on an open store and bus; `stop` ends the waiting for those."""
     stop = stop or asyncio.Event()
@@ -242,7 +213,7 @@ async def open_service(
             seconds, digest_above = plugin.send_timeout_seconds, plugin.digest_above
             channels.append(delivery.notifications(plugin.name, notifier, seconds, digest_above))
             names.append(plugin.name)
-        yield assemble(settings, store, bus, channels, names, redact)
+        yield assemble(settings, store, bus, channels, names, redact, expected_workers=expected_workers)
 
 
 async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float, stop: asyncio.Event) -> T:
@@ -264,7 +235,7 @@ async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float, 
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, Any], stop: asyncio.Event) -> None:
-    """Do the work. :raises _Stopped: a stop came before its end; the work was cancelled."""
+    """Do the work. :raises Stopped: a stop came before its end; the work was cancelled."""
     doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -276,7 +247,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, Any], stop: asyncio.Event) -
         if not doing.done():
             doing.cancel()
             await asyncio.wait([doing])
-    raise _Stopped
+    raise Stopped
 
 
 def _not_ready_yet(state: tenacity.RetryCallState) -> None:
@@ -297,6 +268,8 @@ def assemble(
     channels: list[Channel],
     notifiers: list[str],
     redact: Callable[[str], str],
+    *,
+    expected_workers: int = 1,
 ) -> Service:
     """Wire a service onto a store and a bus."""
     account = settings.account
@@ -306,7 +279,7 @@ def assemble(
         ledger, utc_now, account=account, max_age_seconds=settings.order_max_age_seconds, redact=redact
     )
     owner = Owner(store, settings.worker_id, settings.worker_lease_seconds)
-    commands = Commands(store, ledger, execution, utc_now, owner.owns)
+    commands = Commands(store, ledger, execution, utc_now, owner.owns, projector.tell)
     parts = Parts(
         settings=settings,
         store=store,
@@ -320,6 +293,7 @@ def assemble(
         plugins=functools.cache(load_broker_plugin),
         account=account,
         redact=redact,
+        expected_workers=expected_workers,
     )
 
     def make_intake(service: Service) -> Intake:

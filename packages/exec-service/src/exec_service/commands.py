@@ -1,4 +1,5 @@
-"""What people ask for on the command line: `cancel` and `resolve`, carried out by the account's owner.
+"""What people ask for on the command line, carried out by the account's owner: `cancel` and `resolve` of an order,
+`resume` of an account that was stopped.
 
 A command is a document: the command line writes it, the owner finds it, does it and writes the answer. So it works
 from any machine, waits for a service that is down, and is done once.
@@ -11,14 +12,16 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from exec_core.clock import Clock
 from exec_core.events import CancelAsked, Resolution, Resolved
 from exec_core.identifiers import ClientOrderId
+from exec_core.notifier import Notification
 from exec_core.orders import OrderStatus, ReasonCode
 
-from exec_service import journal
+from exec_service import journal, notices
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.stores import COMMANDS, Document, LeaseLost, RevisionConflict, Store, StoreUnavailable, Write
@@ -29,12 +32,16 @@ logger = logging.getLogger(__name__)
 OPEN: Final = "OPEN"
 DONE: Final = "DONE"
 REFUSED: Final = "REFUSED"
+RESUME: Final = "resume"
+
+#: Makes the outbox rows that tell people something about an account.
+Tell = Callable[[str, Callable[..., Notification], datetime], list[Write]]
 
 
 def command_document(
-    command_id: str, kind: str, order_id: str, account_id: str, arguments: dict[str, Any], who: str, at: datetime
+    command_id: str, kind: str, order_id: str | None, account_id: str, arguments: dict[str, Any], who: str, at: datetime
 ) -> Document:
-    """A command as it is stored."""
+    """A command as it is stored. `order_id`: None where it is about the whole account."""
     return {
         "_id": command_id,
         "revision": 1,
@@ -55,13 +62,20 @@ class Commands:
     """Carries out the commands for the accounts that we own."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, execution: Execution, clock: Clock, owns: Callable[[str], bool]
+        self,
+        store: Store,
+        ledger: Ledger,
+        execution: Execution,
+        clock: Clock,
+        owns: Callable[[str], bool],
+        tell: Tell,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._execution = execution
         self._clock = clock
         self._owns = owns
+        self._tell = tell
 
     async def work(self) -> None:
         """Do what is open now."""
@@ -94,6 +108,32 @@ class Commands:
             await self._ledger.submit(lambda unit: self._answer(unit, document, REFUSED, answer))
 
     def _decide(self, unit: Unit, document: Document) -> None:
+        if not self._owns(document["account_id"]):
+            return  # it has been handed over meanwhile: the new owner finds the command
+        if document["kind"] == RESUME:
+            self._resume(unit, document)
+        else:
+            self._about_order(unit, document)
+
+    def _resume(self, unit: Unit, document: Document) -> None:
+        """A person has looked at why the account was stopped, and starts it again."""
+        account_id, arguments, who = document["account_id"], document["arguments"], document["who"]
+        halts = self._execution.halts
+        if not halts.knows(account_id):
+            return  # it is just being taken up: the command is found again
+        reason = arguments.get("reason")
+        seen = {finding["id"]: finding["total"] for finding in arguments.get("findings") or ()}
+        halted = halts.resume_in(unit, account_id, who, reason, seen)
+        if halted is None:
+            self._answer(unit, document, REFUSED, f"The account {account_id} is not stopped")
+            return
+        make = partial(notices.account_resumed, f"{document['_id']}-resumed", who, reason)
+        unit.write(*self._tell(account_id, make, unit.now))
+        said = f"Account {account_id} was started again by {who}: {reason or 'no reason was given'}"
+        unit.afterwards(lambda: logger.warning("%s. It had been stopped: %s", said, halted.reason))
+        self._answer(unit, document, DONE, f"The account {account_id} trades again")
+
+    def _about_order(self, unit: Unit, document: Document) -> None:
         order_id = ClientOrderId(document["client_order_id"])
         before = unit.entry(order_id).order
         if before.status.is_final:

@@ -105,6 +105,8 @@ class CommittedState:
         for cache in (self._live, self._ended):
             for order_id in [key for key, entry in cache.items() if entry.order.request.account_id == account_id]:
                 del cache[order_id]
+        for key in [key for key in self._by_broker_id if key[0] == account_id]:
+            del self._by_broker_id[key]
         mine = [key for key, held in self._positions.items() if held.position.key.account_id == account_id]
         for position_id in mine:
             del self._positions[position_id]

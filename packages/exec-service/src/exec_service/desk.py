@@ -20,6 +20,7 @@ from exec_service.ownership import Ownership
 from exec_service.projections import Projector
 from exec_service.readiness import AccountStatus
 from exec_service.receiving import Receiver
+from exec_service.reconciler import Reconciler
 from exec_service.records import OrderRecord
 from exec_service.recovery import Settler
 from exec_service.session import AccountSession
@@ -88,6 +89,20 @@ class AccountDesk:
             may_send=may_send,
             max_retries=settings.max_retry_attempts,
         )
+        self.reconciler = Reconciler(
+            self.account_id,
+            plugin,
+            execution,
+            ledger,
+            store,
+            self.session,
+            self.receiver,
+            self.settler,
+            projector,
+            clock,
+            seconds=settings.reconciliation_seconds,
+        )
+        self._halts = execution.halts
         self.session.opened = self._opened
         self.session.told = self._told
         self.dispatcher.alarm = self._held
@@ -101,10 +116,13 @@ class AccountDesk:
             return AccountStatus(
                 self.account_id, problem="its orders are being taken up and its broker is being connected"
             )
-        return AccountStatus(self.account_id, self.session.availability())
+        halted = self._halts.of(self.account_id)
+        text = None if halted is None else halted.sentence(self.account_id)
+        return AccountStatus(self.account_id, self.session.availability(), halted=text)
 
     async def start(self) -> None:
         """Take the account up: what is open is watched and settled, what is PENDING is sent."""
+        await self._halts.take_up(self.account_id, self._store)
         entries = await self._ledger.adopt_all(self.account_id)
         if entries:
             logger.info("Account %s: %d unfinished orders are taken up", self.account_id, len(entries))
@@ -115,6 +133,8 @@ class AccountDesk:
         for entry in self._ledger.live(self.account_id):
             self.canceller.watch(entry)
         self.remind()
+        self._remind_of_stop()
+        self.reconciler.start()
         self._task = asyncio.create_task(self.session.run(), name=f"session {self.account_id}")
         await self.session.attempted.wait()
         self.send_waiting()
@@ -143,15 +163,22 @@ class AccountDesk:
         """Begin no further send; wait for the answers that are under way."""
         await self.dispatcher.drain()
 
+    def resume(self) -> None:
+        """Send again, after a `drain`."""
+        self.dispatcher.resume()
+        self.send_waiting()
+
     async def stop(self) -> None:
         """Let go of the account; orders that rest at the broker stay there."""
         await self.dispatcher.stop()
+        await self.reconciler.stop()
         await self.canceller.stop()
         await self.settler.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.receiver.stop()
+        self._halts.forget(self.account_id)
 
     def remind(self) -> None:
         """Alarm every order that needs a person: at each start, and each morning."""
@@ -161,6 +188,7 @@ class AccountDesk:
     def _opened(self) -> None:
         """A session is open: ask about what is open, go on with cancels that could not be asked, and with sending."""
         self.settler.catch_up()
+        self.reconciler.look_soon()
         self.send_waiting()
         self.canceller.ask_again()
         for entry in self._ledger.live(self.account_id):
@@ -170,6 +198,12 @@ class AccountDesk:
         if entry.order.attention is not None:
             text = f"{entry.order.request.signal_id}: {entry.order.attention}"
             self._write(*self._projector.alarm(self.account_id, text, self._clock()))
+
+    def _remind_of_stop(self) -> None:
+        """Nobody is told again, but the log of each start says it."""
+        halted = self._halts.of(self.account_id)
+        if halted is not None:
+            logger.warning("%s", halted.sentence(self.account_id))
 
     def _told(self, availability: Availability) -> None:
         state = {

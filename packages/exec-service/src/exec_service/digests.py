@@ -18,15 +18,17 @@ LONGEST_LINE: Final = 240
 
 #: What a person must look at, the most pressing first. A title that nobody here knows may be anything: it comes first.
 PRESSING: Final = (
+    "🛑 Account Stopped",
     "🚨 Needs Attention",
     "❓ Outcome Unknown",
     "⚠️ Conflicting Order",
     "🔌 Broker Connection Failed",
+    "🔎 Reconciliation",
     "❌ Order Rejected",
     "⚠️ Message Refused",
 )
 #: What goes its way without anybody.
-ROUTINE: Final = ("⏱ Order Timed Out", "⚠️ Partial Fill", "✅ Order Filled")
+ROUTINE: Final = ("▶️ Account Resumed", "⏱ Order Timed Out", "⚠️ Partial Fill", "✅ Order Filled")
 
 #: What a line says, in this order, as far as the notification has it.
 _SAID: Final = ("Signal", "Order", "Account", "Reason")

@@ -89,6 +89,11 @@ class Dispatcher:
             waiter.set()
         await self._idle.wait()
 
+    def resume(self) -> None:
+        """Send again, after a `drain`; `add` brings the orders."""
+        self._draining.clear()
+        self._known = {order_id for lane in self._lanes.values() for order_id in lane}
+
     async def stop(self) -> None:
         """End at once."""
         self._draining.set()
@@ -221,6 +226,10 @@ class Dispatcher:
             event = Withdrawn(order.cancel.reason_code, order.cancel.reason)
             await self._execution.apply_if(entry.record.id, OrderStatus.PENDING, event)
             return True
+        halted = self._execution.halts.of(self._account_id)
+        if halted is not None:
+            await self._refuse(entry.record.id, ReasonCode.HALTED, halted.sentence(self._account_id))
+            return True
         stale = self._execution.stale(entry.record, self._clock())
         if stale is not None:
             await self._refuse(entry.record.id, ReasonCode.STALE, stale)
@@ -265,6 +274,9 @@ class Dispatcher:
             await self._execution.apply(order_id, SendFailed("this worker's lease may have run out"))
             return _LeaseInDoubt("this worker's lease may have run out")
         # The slot and the commit may have taken long: what held before them is asked again.
+        if self._execution.halts.of(self._account_id) is not None:
+            await self._execution.apply(order_id, SendFailed("the account was stopped before it was sent"))
+            return None
         current = self._ledger.get(order_id) or sent
         if current.order.cancel is not None or self._execution.stale(current.record, self._clock()) is not None:
             await self._execution.apply(order_id, SendFailed("it was cancelled or grew stale before it was sent"))
@@ -302,3 +314,9 @@ class Dispatcher:
     def waiting(self) -> int:
         """How many orders wait to be answered."""
         return len(self._known)
+
+    @property
+    def unsent(self) -> int:
+        """How many orders wait to be sent."""
+        entries = [self._ledger.get(order_id) for order_id in self._known]
+        return sum(entry is not None and entry.order.status is OrderStatus.PENDING for entry in entries)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from exec_core.orders import Order, OrderStatus
 
-from exec_service.fields import Subject, asked_quantity, fields_of, fill_seconds, total_value
+from exec_service.fields import Subject, fields_of, fill_seconds, order_quantity, total_value
 from exec_service.formats import format_duration
 from exec_service.json_values import double, json_value, utc_text
 from exec_service.records import Invalid
@@ -189,7 +189,7 @@ def _figures(order: Order) -> tuple[object, ...]:
 
 
 def _outcome(order: Order) -> tuple[object, ...]:
-    return order.status, order.reason_code, order.reason, asked_quantity(order)
+    return order.status, order.reason_code, order.reason, order_quantity(order)
 
 
 # ---------------------------------------------------------------------- the command line

@@ -24,6 +24,7 @@ from exec_core.orders import Order, OrderStatus, ReasonCode
 from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
 
 from exec_service import bookkeeping, texts
+from exec_service.halting import Halts
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
 from exec_service.records import OrderRecord
@@ -48,6 +49,7 @@ class Execution:
         self._account = account
         self._max_age_seconds = max_age_seconds
         self._redact = redact
+        self.halts = Halts()
 
     # ------------------------------------------------------------------ taking an order in
 

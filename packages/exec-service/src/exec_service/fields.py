@@ -46,7 +46,7 @@ def order_fields(record: OrderRecord) -> dict[str, Any]:
         "right": None if instrument.right is None else instrument.right.value,
         "multiplier": order.multiplier,
         "side": request.side.value,
-        "quantity": asked_quantity(order),
+        "quantity": order_quantity(order),
         "cash_quantity": request.cash_quantity,
         "order_type": request.order_type.value,
         "limit_price": request.limit_price,
@@ -64,6 +64,7 @@ def order_fields(record: OrderRecord) -> dict[str, Any]:
         "rejection_reason": order.reason if rejected else None,
         "rejected_by": order.rejected_by,
         "attention": order.attention,
+        "modified": order.modified,
         "order_id": order.broker_order_id,
         "broker_order_ids": list(order.broker_order_ids),
         "filled_quantity": order.filled_quantity,
@@ -122,6 +123,7 @@ def invalid_fields(invalid: Invalid, at: datetime) -> dict[str, Any]:
         "rejection_reason": invalid.reason,
         "rejected_by": "service",
         "attention": None,
+        "modified": None,
         "order_id": None,
         "broker_order_ids": [],
         "filled_quantity": ZERO,
@@ -139,17 +141,20 @@ def invalid_fields(invalid: Invalid, at: datetime) -> dict[str, Any]:
     }
 
 
-def asked_quantity(order: Order) -> Decimal | None:
-    """The order's quantity; a cash order's is not known until it is final, and then what it bought."""
+def order_quantity(order: Order) -> Decimal | None:
+    """The order's quantity: what was asked for, or what somebody made of it at the broker.
+
+    A cash order's is not known until it is final, and then what it bought.
+    """
     if order.request.cash_quantity is None:
         return order.quantity
     return order.filled_quantity if order.status.is_final else None
 
 
 def remaining_quantity(order: Order) -> Decimal | None:
-    """What was asked for and is not filled."""
-    asked = asked_quantity(order)
-    return None if asked is None else max(asked - order.filled_quantity, ZERO)
+    """What of it is not filled."""
+    quantity = order_quantity(order)
+    return None if quantity is None else max(quantity - order.filled_quantity, ZERO)
 
 
 def has_exits(order: Order) -> bool:

@@ -7,6 +7,7 @@ asks needs a time-out. Nothing else is served. aiohttp is imported only when a p
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -71,15 +72,32 @@ async def serve_health(host: str, port: int | None, get: Callable[[], Worker | N
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise ConfigurationError(
-                f"HEALTH_HOST, HEALTH_PORT: {host} port {port} cannot be listened on: {_why(error)}; "
-                "stop what listens there, or choose another port"
-            ) from error
+            raise ConfigurationError(_cannot_listen(host, port, error)) from error
         bound = int(runner.addresses[0][1])
         logger.info("Health is answered on %s port %d: %s, %s", host, bound, LIVE_PATH, READY_PATH)
         yield bound
     finally:
         await runner.cleanup()
+
+
+async def check_port(host: str, port: int) -> None:
+    """Listen on the port for a moment, without answering.
+
+    :raises ConfigurationError: the address cannot be listened on.
+    """
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    except OSError as error:
+        raise ConfigurationError(_cannot_listen(host, port, error)) from error
+    server.close()
+    await server.wait_closed()
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    return (
+        f"HEALTH_HOST, HEALTH_PORT: {host} port {port} cannot be listened on: {_why(error)}; "
+        "stop what listens there, or choose another port"
+    )
 
 
 def _application(get: Callable[[], Worker | None]) -> web.Application:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, digest
 from exec_core.instruments import Instrument, InstrumentDetails
+from exec_core.modifications import ToldTerm
 from exec_core.orders import (
     CancelRequest,
     Evidence,
@@ -62,6 +63,7 @@ def order_document(record: OrderRecord) -> Document:
             "acknowledged_at": order.acknowledged_at,
             "working_since": order.working_since,
             "reported_filled_quantity": order.reported_filled_quantity,
+            "told_terms": order.told_terms,
             "cancel": order.cancel,
             "end": order.end,
             # A list: execution ids have dots in them, which field names must not.
@@ -122,6 +124,8 @@ def order_record(document: Mapping[str, Any], fills: Iterable[Mapping[str, Any]]
         acknowledged_at=state["acknowledged_at"],
         working_since=state["working_since"],
         reported_filled_quantity=state["reported_filled_quantity"],
+        # Older releases did not know what somebody modifies at the broker, and leave this out.
+        told_terms=tuple(restore(ToldTerm, term) for term in state.get("told_terms") or ()),
         cancel=restore_optional(CancelRequest, state["cancel"]),
         end=restore_optional(OrderEnd, state["end"]),
         attention=document["attention"],

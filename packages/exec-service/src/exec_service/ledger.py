@@ -65,6 +65,7 @@ class Ledger(CommittedState):
         self._project = project
         self._clock = clock
         self._queue: asyncio.Queue[_Job[Any]] = asyncio.Queue()
+        self._under_way: list[_Job[Any]] = []
         self.lease: Lease | None = None
         #: When the commit under way first asked for the store; None between commits.
         self.asking_since: datetime | None = None
@@ -86,22 +87,27 @@ class Ledger(CommittedState):
         """How many jobs wait for a commit."""
         return self._queue.qsize()
 
+    @property
+    def unwritten(self) -> int:
+        """How many jobs wait for a commit, are in one, or were refused because the lease was lost."""
+        return self._queue.qsize() + sum(not _is_written(job) for job in self._under_way)
+
     async def run(self) -> None:
         """Commit what arrives, until the lease is lost.
 
         :raises LeaseLost: another worker took over; every job that waits fails with it.
         """
-        jobs: list[_Job[Any]] = []
         try:
             while True:
-                jobs = [await self._queue.get()]
+                self._under_way = []
+                self._under_way = jobs = [await self._queue.get()]
                 while not self._queue.empty() and len(jobs) < MAX_BATCH:
                     jobs.append(self._queue.get_nowait())
                 await self._commit(jobs)
         except LeaseLost as error:
             while not self._queue.empty():
-                jobs.append(self._queue.get_nowait())
-            for job in jobs:
+                self._under_way.append(self._queue.get_nowait())
+            for job in self._under_way:
                 if not job.done.done():
                     job.done.set_exception(error)
                     job.done.exception()  # not everybody waits for its outcome
@@ -237,6 +243,10 @@ class Ledger(CommittedState):
             before = befores[order_id]
             for listener in self.changed:
                 listener(None if before is None else before.order, entry)
+
+
+def _is_written(job: _Job[Any]) -> bool:
+    return job.done.done() and not job.done.cancelled() and not isinstance(job.done.exception(), LeaseLost)
 
 
 def _fail(job: _Job[Any], error: Exception) -> None:

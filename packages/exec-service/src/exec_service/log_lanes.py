@@ -20,6 +20,8 @@ from typing import BinaryIO, Protocol, TextIO
 
 RETRY_SECONDS = 1.0
 LARGEST_WRITE = 65_536
+#: What a pipe takes at once: several workers that write to one console do not break each other's lines.
+LARGEST_CONSOLE_WRITE = select.PIPE_BUF
 
 
 class Sink(Protocol):
@@ -124,7 +126,7 @@ class ConsoleSink:
         rest = memoryview(encoded)
         while rest:
             try:
-                rest = rest[os.write(self.descriptor, rest) :]
+                rest = rest[os.write(self.descriptor, rest[: _whole_lines(rest)]) :]
             except BlockingIOError:  # whoever gave us the stream made it non-blocking
                 waiting = select.poll()
                 waiting.register(self.descriptor, select.POLLOUT)
@@ -133,6 +135,13 @@ class ConsoleSink:
 
     def close(self) -> None:
         """The stream is not ours to close."""
+
+
+def _whole_lines(data: memoryview) -> int:
+    """How much to write at once: as many whole lines as a pipe takes in one piece, or a part of one that is longer."""
+    if len(data) <= LARGEST_CONSOLE_WRITE:
+        return len(data)
+    return bytes(data[:LARGEST_CONSOLE_WRITE]).rfind(b"\n") + 1 or LARGEST_CONSOLE_WRITE
 
 
 def descriptor_of(stream: TextIO) -> int | None:

@@ -1,6 +1,7 @@
 """The log: ``YYYY-mm-dd HH:MM:SS | [EXECUTION] | Message``, UTC, one record on one line, without secrets.
 
 Everything goes to the console and ``execution_service.log``; lines about an order also to ``signal_processing.log``.
+The parent of several workers writes ``execution_service.workers.log``: no two processes write to one file.
 A record becomes a line where it is logged; writing happens in other threads, so that no sink delays an order.
 """
 
@@ -23,6 +24,7 @@ from exec_service.redaction import Redactor
 
 SERVICE_FILE = "execution_service"
 SIGNALS_FILE = "signal_processing"
+WORKERS_FILE = "execution_service.workers"
 OWN_PACKAGES = ("exec_service", "exec_core")
 
 MAX_BYTES = 50_000_000
@@ -190,6 +192,7 @@ def configure(
     *,
     console: TextIO | None = None,
     worker_number: int = 1,
+    parent: bool = False,
     redactor: Redactor | None = None,
     packages: Iterable[str] = (),
     max_bytes: int = MAX_BYTES,
@@ -200,35 +203,41 @@ def configure(
     """Begin to log; use the result as a context, or close it.
 
     `level` holds for the service and for `packages` (those of the plugins); all others log from WARNING on. `console`
-    is standard output unless given. `redactor` knows the secrets, and may learn more later.
+    is standard output unless given. `redactor` knows the secrets, and may learn more later. A `parent` of workers
+    has no orders, and one file, whose number tells it from other parents' (`worker_number`).
 
     :raises ConfigurationError: the directory or a file in it cannot be made.
     """
-    number = "" if worker_number == 1 else f".{worker_number}"
     files = []
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        for stem in (SERVICE_FILE, SIGNALS_FILE):
-            files.append(FileSink(log_dir / f"{stem}{number}.log", max_bytes, backups))
+        for stem in (WORKERS_FILE,) if parent else (SERVICE_FILE, SIGNALS_FILE):
+            files.append(FileSink(log_dir / file_name(stem, worker_number), max_bytes, backups))
     except OSError as error:
         for file in files:
             file.close()
         what = error.filename or log_dir
         raise ConfigurationError(f"LOG_DIR: {what} cannot be made or written: {error.strerror or error}") from error
-    service_file, signals_file = files
+    service_file, *orders_files = files
     logs = Logs(redactor or Redactor(), capacity_bytes, flush_seconds)
     stream = console or sys.stdout
     # `sys.stdout` is None in a process that was started without one.
     if stream is not None and not _is_redirected_into(stream, service_file):
         logs.open_lane(ConsoleSink(stream))
     logs.open_lane(service_file)
-    logs.open_lane(signals_file, orders_only=True)
+    for orders_file in orders_files:
+        logs.open_lane(orders_file, orders_only=True)
     logs.set_level("", max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     for package in (*OWN_PACKAGES, *packages):
         logs.set_level(package, level)
     logging.getLogger().addHandler(logs)
     logging.captureWarnings(True)
     return logs
+
+
+def file_name(stem: str, worker_number: int) -> str:
+    """The name of a log file; those of the second and later worker carry its number."""
+    return f"{stem}.log" if worker_number == 1 else f"{stem}.{worker_number}.log"
 
 
 def _is_redirected_into(stream: TextIO, file: FileSink) -> bool:

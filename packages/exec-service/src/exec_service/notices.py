@@ -144,6 +144,64 @@ def needs_attention(
     return Notification(alarm_id, "🚨 Needs Attention", lines, prefix)
 
 
+def difference_found(
+    notice_id: str,
+    what: str,
+    severity: str,
+    text: str,
+    *,
+    account: str | None = None,
+    signal_id: str | None = None,
+    prefix: str = "",
+) -> Notification:
+    """The broker says something else than we have. `what` names the kind of difference."""
+    said = (("Finding", what), ("Severity", severity), ("Reason", text))
+    return _difference(notice_id, said, account, signal_id, prefix)
+
+
+def difference_cleared(
+    notice_id: str,
+    what: str,
+    text: str,
+    *,
+    account: str | None = None,
+    signal_id: str | None = None,
+    prefix: str = "",
+) -> Notification:
+    """What was told is not so any more."""
+    return _difference(notice_id, (("Cleared", what), ("Reason", f"No longer so: {text}")), account, signal_id, prefix)
+
+
+def _difference(
+    notice_id: str,
+    said: tuple[tuple[str, str], ...],
+    account: str | None,
+    signal_id: str | None,
+    prefix: str,
+) -> Notification:
+    known = (("Signal", signal_id), ("Account", account), *said)
+    lines = tuple((name, _short(value)) for name, value in known if value is not None)
+    return Notification(notice_id, "🔎 Reconciliation", lines, prefix)
+
+
+def account_stopped(
+    notice_id: str, text: str, *, account: str | None = None, signal_id: str | None = None, prefix: str = ""
+) -> Notification:
+    """Nothing more is sent for the account until a person starts it again."""
+    known = (("Signal", signal_id), ("Account", account), ("Reason", _short(text)))
+    lines = tuple((name, value) for name, value in known if value is not None)
+    return Notification(notice_id, "🛑 Account Stopped", lines, prefix)
+
+
+def account_resumed(
+    notice_id: str, who: str, reason: str | None, *, account: str | None = None, prefix: str = ""
+) -> Notification:
+    """A person has started it again."""
+    known = (("Account", account), ("By", who), ("Reason", None if reason is None else _short(reason)))
+    lines = tuple((name, value) for name, value in known if value is not None)
+    return Notification(notice_id, "▶️ Account Resumed", lines, prefix)
+
+
 def _filled_order(order: Order) -> str:
     filled = format_quantity(order.filled_quantity)
     return f"{order.request.side} {filled} {instrument_name(order.request)} @ {average_price(order)}"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from exec_core.clock import Clock
@@ -56,7 +57,13 @@ class Channel:
         self._longest_wait = longest_wait_seconds
         self._deliver = deliver
         self._rows: deque[Row] = deque()
+        #: How many of them, from the front, are being delivered now.
+        self._under_way = 0
         self._delivered: list[Row] = []
+        self._marking: list[Row] = []
+        #: Rows, by their ids, that somebody else is to deliver; and what tells that one step more is done.
+        self._let_go: set[str] = set()
+        self._moved = asyncio.Event()
         self._arrived = asyncio.Event()
         self._done = asyncio.Event()
         self._resting = asyncio.Event()
@@ -97,9 +104,11 @@ class Channel:
                     await self._rest(FIRST_WAIT_SECONDS)
                     continue
                 rows = [self._rows[index] for index in range(min(MAX_ROWS, len(self._rows)))]
+                self._under_way = len(rows)
                 try:
                     done = await self._deliver(rows)
                 except NotificationDelayed as error:
+                    self._stand_still()
                     # No failure: the far side works, and says when. What arrives meanwhile waits as well.
                     wait = _pause(error.retry_after_seconds)
                     level = logging.DEBUG if pauses else logging.INFO
@@ -109,6 +118,7 @@ class Channel:
                     await self._rest(wait)
                     continue
                 except Exception as error:  # noqa: BLE001  # whatever a far side does, the rows stay and are tried again
+                    self._stand_still()
                     failures += 1
                     level = logging.WARNING if failures >= QUICK_TRIES else logging.INFO
                     text = "Delivery to %s failed (try %d, %d waiting), trying again: %s: %s"
@@ -124,6 +134,7 @@ class Channel:
                 pauses = 0
                 self._delivered += [self._rows.popleft() for _ in range(done)]
                 self._done.set()
+                self._stand_still()
 
     async def _rest(self, seconds: float) -> None:
         """Wait, and keep nobody who wants to stop waiting with us: the next start goes on here."""
@@ -138,6 +149,7 @@ class Channel:
             self._done.clear()
             while self._delivered:
                 rows, self._delivered = self._delivered, []
+                self._marking = rows
                 for wait in exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS):
                     try:
                         await mark(rows)
@@ -147,8 +159,46 @@ class Channel:
                     except StoreError as error:
                         logger.warning("What %s has delivered cannot be marked yet: %s", self.name, error)
                         await asyncio.sleep(wait)
+                self._marking = []
+                self._moved.set()
             if not self._rows:
                 self._resting.set()
+
+    def _stand_still(self) -> None:
+        """Nothing is under way at the far side, for the moment: who wants to let go of rows may do so."""
+        self._under_way = 0
+        self._drop()
+        self._moved.set()
+
+    def _drop(self) -> None:
+        """Take out what is let go of, but for what is under way."""
+        if self._let_go:
+            rows = [row for n, row in enumerate(self._rows) if n < self._under_way or row["_id"] not in self._let_go]
+            self._rows = deque(rows)
+            if not rows and not self._delivered and not self._marking:
+                self._resting.set()
+
+    async def let_go(self, mine: Callable[[Row], bool]) -> None:
+        """Deliver no more of these rows: what is being delivered now is finished and marked first, the rest dropped.
+
+        What is added later is not meant.
+        """
+        ids = {row["_id"] for row in self._held() if mine(row)}
+        self._let_go |= ids
+        self._drop()
+        try:
+            while any(row["_id"] in ids for row in self._held()):
+                self._moved.clear()
+                await self._moved.wait()
+        finally:
+            self._let_go -= ids
+
+    def _held(self) -> Iterator[Row]:
+        return chain(self._rows, self._delivered, self._marking)
+
+    def holds(self) -> set[str]:
+        """The ids of the rows that are not delivered, or not marked, yet."""
+        return {row["_id"] for row in self._held()}
 
     async def drained(self) -> None:
         """Wait until everything is delivered and marked, or the far side does not take it now."""
@@ -176,8 +226,8 @@ class Outbox:
         self._clock = clock
         self._channels = {channel.name: channel for channel in channels}
         self._may_deliver = may_deliver
-        #: Rows that are in a channel, or were lately: one is not queued twice.
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        #: Rows that are in a channel, or were lately, with their account: one is not queued twice.
+        self._taken: OrderedDict[str, str] = OrderedDict()
         self._unknown: set[str] = set()
         ledger.delivered = self._committed
 
@@ -186,6 +236,22 @@ class Outbox:
         found = await self._store.load(OUTBOX, {"delivered_at": None}, order_by="sequence")
         for row in in_order_of_revision([row for row in found if mine(row.get("account_id") or "")]):
             self._add(row)
+
+    async def let_go(self, account_id: str) -> None:
+        """Leave what waits for the account to whoever owns it next; what is being delivered is finished and marked.
+
+        What our intake answers for the account from now on is ours to deliver all the same.
+        """
+
+        def mine(row: Row) -> bool:
+            return (row.get("account_id") or "") == account_id
+
+        try:
+            await asyncio.gather(*(channel.let_go(mine) for channel in self._channels.values()))
+        finally:
+            held = set[str]().union(*(channel.holds() for channel in self._channels.values()))
+            for row_id in [key for key, owner in self._taken.items() if owner == account_id and key not in held]:
+                del self._taken[row_id]
 
     async def run(self) -> None:
         """Deliver, until cancelled."""
@@ -214,7 +280,7 @@ class Outbox:
     def _add(self, row: Row) -> None:
         if row["_id"] in self._taken:
             return
-        self._taken[row["_id"]] = None
+        self._taken[row["_id"]] = row.get("account_id") or ""
         if len(self._taken) > TAKEN_KEPT:
             self._taken.popitem(last=False)
         channel = self._channels.get(row["channel"])

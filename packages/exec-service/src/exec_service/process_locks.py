@@ -23,6 +23,16 @@ def lock_path(data_dir: Path, name: str) -> Path:
     return data_dir / "locks" / f"{readable}-{digest(name, length=12)}.lock"
 
 
+@functools.cache
+def boot() -> str:
+    """What tells this start of the machine, and its clocks, from others; empty where the system does not say."""
+    try:
+        found = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{found}/{Path('/proc/self/ns/time').readlink()}"
+    except OSError:
+        return ""
+
+
 class ProcessLock:
     """A file that this process holds locked until `release` or its end. Children do not inherit it."""
 

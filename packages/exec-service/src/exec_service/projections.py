@@ -90,6 +90,11 @@ class Projector:
         )
         return self._notify(notification, account_id, at)
 
+    def tell(self, account_id: str, make: Callable[..., Notification], at: datetime) -> list[Write]:
+        """Tell people something about an account: `make` is given its name and the prefix of its mode."""
+        notification = make(account=self._name(account_id), prefix=self._prefix(account_id))
+        return self._notify(notification, account_id, at)
+
     def _notifications(
         self, before: Order | None, record: OrderRecord, alarms: Sequence[str], at: datetime
     ) -> list[Notification]:

@@ -86,13 +86,15 @@ class StoreStatus:
 class AccountStatus:
     """How an account is served: by this worker, with its broker's `availability`; by another worker; or by nobody.
 
-    `problem` is what keeps it from being served, whatever the broker says.
+    `problem` is what keeps it from being served, whatever the broker says. `halted`: the sentence about its stop. That
+    is a warning only: the worker does its work, which is to refuse the account's orders.
     """
 
     account_id: str
     availability: Availability | None = None
     elsewhere: bool = False
     problem: str | None = None
+    halted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def assess(
         reasons += _intake(intake, store.lease_seconds / 2, now)
         for account in accounts:
             (info if account.elsewhere else reasons).extend(_account(account))
+            warnings += [] if account.halted is None else [_sentence(account.halted, None)]
     clean = [tuple(redact(text) for text in texts) for texts in (reasons, warnings, info)]
     return Readiness(not reasons, *clean)
 

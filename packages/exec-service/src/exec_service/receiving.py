@@ -45,6 +45,8 @@ class Receiver:
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._kept: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: How many reports were taken so far: whoever waits until a replay is through sees it stand still.
+        self.taken = 0
 
     async def start(self) -> None:
         """Learn what was kept by an earlier run."""
@@ -65,6 +67,7 @@ class Receiver:
 
     async def take(self, report: Report) -> asyncio.Future[Entry] | None:
         """Queue one report for booking; None if it is about no order of ours."""
+        self.taken += 1
         order_id = await self._order_of(report)
         if order_id is None or await self._ledger.find(order_id) is None:
             await self._keep(report)

@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 
-from exec_core.broker import BrokerPlugin
-from exec_core.clock import Clock
-
-from exec_service.backoff import exponential
-from exec_service.commands import Commands
 from exec_service.committed import LIVE_STATUSES
 from exec_service.desk import AccountDesk
-from exec_service.execution import Execution
 from exec_service.intake import Intake
-from exec_service.ledger import Ledger
-from exec_service.outbox import Outbox
-from exec_service.ownership import Owner
-from exec_service.projections import Projector
-from exec_service.readiness import AccountStatus, Phase, Readiness, StoreStatus, assess
+from exec_service.parts import Parts
+from exec_service.readiness import Phase, Readiness, StoreStatus, assess
 from exec_service.records import OrderRecord
-from exec_service.settings import Account, Settings
-from exec_service.stores import ORDERS, LeaseLost, Store, StoreError
+from exec_service.stores import ORDERS, LeaseLost, StoreError
+from exec_service.taking import Taking
+
+__all__ = ["Parts", "Service", "cause_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +30,8 @@ FIRST_CONNECT_SECONDS = 10.0
 LEAVING_SECONDS = 5.0
 #: When people are reminded of orders that need them: 07:00 UTC.
 MORNING = timedelta(hours=7)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the service is made of."""
-
-    settings: Settings
-    store: Store
-    owner: Owner
-    ledger: Ledger
-    execution: Execution
-    projector: Projector
-    outbox: Outbox
-    commands: Commands
-    clock: Clock
-    plugins: Callable[[str], BrokerPlugin]
-    account: Callable[[str], Account | None]
-    redact: Callable[[str], str]
+#: How often it is looked whether it is morning.
+REMIND_SECONDS = 5.0
 
 
 def cause_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -72,13 +49,12 @@ class Service:
     def __init__(self, parts: Parts, make_intake: Callable[[Service], Intake]) -> None:
         self._parts = parts
         self._intake = make_intake(self)
-        self._desks: dict[str, AccountDesk] = {}
-        self._taking: dict[str, asyncio.Task[None]] = {}
-        #: Accounts that we would like to have, and why we have not: None = another worker owns it.
-        self._wanted: dict[str, str | None] = {}
+        self._taking = Taking(parts)
         self._tasks: list[asyncio.Task[None]] = []
         self._phase = Phase.STARTING
         self._stopping = asyncio.Event()
+        #: Set when messages flow for the first time.
+        self.opened = asyncio.Event()
 
     def stop(self) -> None:
         """Ask for a stop in good order; `run` returns when it is done."""
@@ -100,7 +76,7 @@ class Service:
             self.ended_tasks(),
             store,
             self._intake.status(),
-            self._account_statuses(),
+            self._taking.statuses(),
             parts.outbox.status(),
             parts.clock(),
             parts.redact,
@@ -113,39 +89,28 @@ class Service:
         expected = self._tasks if self._phase is not Phase.DRAINING else self._tasks[:-1]  # the intake ends first
         return [task.get_name() for task in expected if task.done()]
 
-    def _account_statuses(self) -> list[AccountStatus]:
-        found = []
-        for account_id in sorted({*self._parts.settings.accounts, *self._desks, *self._taking, *self._wanted}):
-            if account_id in self._desks:
-                found.append(self._desks[account_id].status())
-            else:
-                problem = self._wanted.get(account_id)
-                elsewhere = account_id in self._wanted and problem is None
-                found.append(AccountStatus(account_id, elsewhere=elsewhere, problem=problem))
-        return found
-
     @property
     def desks(self) -> Mapping[str, AccountDesk]:
         """The accounts at work."""
-        return self._desks
+        return self._taking.desks
 
     def backlog(self) -> int:
         """How many orders wait for their broker's answer."""
-        return sum(desk.dispatcher.waiting for desk in self._desks.values())
+        return sum(desk.dispatcher.waiting for desk in self.desks.values())
 
     def accept(self, record: OrderRecord) -> None:
         """A PENDING order was stored: its account's desk sends it, if the account is ours."""
         account_id = record.order.request.account_id
-        desk = self._desks.get(account_id)
+        desk = self.desks.get(account_id)
         if desk is not None:
             desk.accept(record)
-        elif account_id not in self._taking and account_id not in self._parts.settings.accounts:
-            self._take_soon(account_id)
+        else:
+            self.notice(account_id)
 
     def notice(self, account_id: str) -> None:
         """The account has an order that nobody may have taken up: perhaps no desk of ours is there for it yet."""
-        if account_id not in {*self._desks, *self._taking, *self._parts.settings.accounts}:
-            self._take_soon(account_id)
+        if not self._taking.is_known(account_id):
+            self._taking.offer(account_id)
 
     async def run(self) -> None:
         """Work until `stop`.
@@ -160,116 +125,54 @@ class Service:
                     group.create_task(parts.ledger.run(), name="ledger"),
                     group.create_task(parts.owner.run(), name="heartbeat"),
                 ]
-                # What belongs to no account that somebody will take belongs to whoever comes.
-                await parts.outbox.take_up(lambda account_id: account_id not in parts.settings.accounts)
                 await self._take_accounts()
                 core += [
                     group.create_task(parts.outbox.run(), name="outbox"),
                     group.create_task(self._watch_store(), name="store"),
-                    group.create_task(self._stand_by(), name="stand-by"),
+                    group.create_task(self._taking.run(), name="sharing"),
+                    group.create_task(self._remind(), name="reminders"),
                 ]
                 intake = group.create_task(self._intake.run(), name="intake")
                 self._tasks = [*core, intake]
                 logger.info("Execution service ready: consuming %s", parts.settings.trading_orders_subscription)
                 self._phase = Phase.RUNNING
+                self.opened.set()
                 await self._stopping.wait()
                 self._phase = Phase.DRAINING
-                await self._drain(intake)
+                if await self._drain(intake):
+                    await self._hand_back()
                 self._phase = Phase.STOPPED
                 for task in core:
                     task.cancel()
         except BaseExceptionGroup as errors:
-            raise cause_of(errors) from errors
+            cause = cause_of(errors)
+            raise await self._without_lease() if isinstance(cause, LeaseLost) else cause from errors
         finally:
             await self._let_go()
             self._phase = Phase.STOPPED
 
     async def _take_accounts(self) -> None:
-        """Take every account that is configured, or has unfinished orders, unless another worker owns it."""
+        """Take our share of the accounts that are configured, or have unfinished orders."""
         parts = self._parts
         documents = await parts.store.load(ORDERS, {"status": LIVE_STATUSES})
-        with_orders = {document["account_id"] for document in documents if document["request"] is not None}
-        for account_id in sorted({*parts.settings.accounts, *with_orders}):
+        with_orders = Counter(document["account_id"] for document in documents if document["request"] is not None)
+        for account_id, count in sorted(with_orders.items()):
             if parts.account(account_id) is None:
-                count = sum(document["account_id"] == account_id for document in documents)
                 text = f"{count} unfinished orders of account {account_id} cannot be followed: it is not configured"
                 logger.error("%s", text)
                 await parts.ledger.write(*parts.projector.alarm(account_id, text, parts.clock()))
-            else:
-                self._take_soon(account_id)
-        if self._taking:
-            await asyncio.wait(self._taking.values(), timeout=FIRST_CONNECT_SECONDS)
+        await self._taking.begin([key for key in with_orders if parts.account(key) is not None], self._stopping)
+        await self._taking.started(FIRST_CONNECT_SECONDS)
 
-    def _take_soon(self, account_id: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._take(account_id), name=f"take {account_id}")
-        self._taking[account_id] = task
-        task.add_done_callback(lambda _task: self._taking.pop(account_id, None))
-
-    async def _take(self, account_id: str) -> None:
-        """Make the account ours and start its desk; where that is not possible now, `_stand_by` tries again."""
-        parts = self._parts
-        account = parts.account(account_id)
-        if account is None or account_id in self._desks:
-            return
-        waits = exponential(0.2, 10.0)
-        while not self._stopping.is_set():
-            try:
-                ownership = await parts.owner.claim(account_id)
-                break
-            except LeaseLost:
-                return  # the heartbeat meets the same, and ends this worker
-            except StoreError as error:
-                logger.warning("Account %s cannot be claimed, trying again: %s", account_id, error)
-                await asyncio.sleep(next(waits))
-        else:
-            return
-        if ownership is None:
-            if account_id not in self._wanted:
-                logger.info("Account %s is owned by another worker", account_id)
-            self._wanted[account_id] = None
-            return
-        self._wanted.pop(account_id, None)
-        try:
-            # Before anything new happens in the account: what is owed comes first.
-            await parts.outbox.take_up(lambda owner: owner == account_id)
-            plugin = parts.plugins(account.broker)
-            desk = AccountDesk(
-                ownership,
-                parts.settings.broker_config(account),
-                plugin,
-                parts.settings,
-                parts.execution,
-                parts.ledger,
-                parts.store,
-                parts.projector,
-                parts.clock,
-                parts.owner.may_send,
-                parts.redact,
-            )
-            self._desks[account_id] = desk
-            await desk.start()
-            desk.send_waiting()
-        except LeaseLost:
-            raise
-        except Exception as error:
-            logger.exception("Account %s cannot be taken up, trying again", account_id)
-            begun = self._desks.pop(account_id, None)
-            if begun is not None:
-                await begun.stop()
-            self._wanted[account_id] = f"it cannot be taken up ({type(error).__name__}: {error})"
-
-    async def _stand_by(self) -> None:
-        """Try again for the accounts that another worker owns: it may be gone. Remind people each morning."""
+    async def _remind(self) -> None:
+        """Remind people each morning of what needs them."""
         day = self._morning()
         while True:
+            await asyncio.sleep(REMIND_SECONDS)
             if self._morning() != day:
                 day = self._morning()
-                for desk in self._desks.values():
+                for desk in self.desks.values():
                     desk.remind()
-            await asyncio.sleep(self._parts.settings.worker_lease_seconds / 3)
-            for account_id in list(self._wanted):
-                if account_id not in self._desks and account_id not in self._taking:
-                    self._take_soon(account_id)
 
     def _morning(self) -> date:
         """The day, which begins at `MORNING`."""
@@ -280,8 +183,9 @@ class Service:
         store = self._parts.store
         while True:
             try:
+                self._taking.kick()
                 await self._parts.commands.work()
-                for desk in list(self._desks.values()):
+                for desk in list(self.desks.values()):
                     await desk.refresh()
                 await store.wait_for_change(5.0)
             except LeaseLost:
@@ -290,29 +194,56 @@ class Service:
                 logger.warning("The store cannot be watched, trying again: %s", error)
                 await asyncio.sleep(1.0)
 
-    async def _drain(self, intake: asyncio.Task[None]) -> None:
-        """Stop in good order: no intake, no new send; answers, commits and deliveries under way are finished."""
+    async def _drain(self, intake: asyncio.Task[None]) -> bool:
+        """Stop in good order: no intake, no new send; answers, commits and deliveries under way are finished.
+
+        Whether that was done in time.
+        """
         logger.info("Stopping: orders that rest at the broker stay there")
         whole = self._parts.settings.shutdown_timeout_seconds
         seconds = max(whole - LEAVING_SECONDS, whole / 2)
+        done = False
         try:
             async with asyncio.timeout(seconds):
                 intake.cancel()
                 await asyncio.wait([intake])
                 await self._intake.settled()
-                await asyncio.gather(*(desk.drain() for desk in self._desks.values()))
+                await self._taking.withdraw()
+                await self._taking.drain()
                 await self._parts.ledger.write()
                 await self._parts.outbox.drained()
+                done = True
         except TimeoutError:
             logger.warning("Not everything was finished within %g s; the next start takes it up", seconds)
         waiting = {name: count for name, count in self._parts.outbox.waiting.items() if count}
         if waiting:
             logger.warning("Not delivered yet, the next start goes on with it: %s", waiting)
+        return done
+
+    async def _hand_back(self) -> None:
+        """Free the accounts, so that others take them up at once; what is not freed waits for the end of the lease."""
+        try:
+            async with asyncio.timeout(LEAVING_SECONDS / 2):
+                await self._taking.hand_back()
+        except (TimeoutError, StoreError) as error:
+            logger.warning("The accounts could not be freed: %s", str(error) or "it took too long")
+
+    async def _without_lease(self) -> LeaseLost:
+        """What to say of a lease that was lost: who took over, and what was not done any more."""
+        parts = self._parts
+        unsent = sum(desk.dispatcher.unsent for desk in self.desks.values())
+        unwritten, undelivered = parts.ledger.unwritten, sum(parts.outbox.waiting.values())
+        epoch = None if parts.ledger.lease is None else parts.ledger.lease.epoch
+        try:
+            async with asyncio.timeout(LEAVING_SECONDS):
+                by = ", ".join(await parts.owner.successors()) or "another worker"
+        except (TimeoutError, StoreError):
+            by = "another worker"
+        return LeaseLost(
+            f"Lost its lease (epoch {epoch}, taken over by {by}): {unsent} orders not sent, "
+            f"{unwritten} changes not written, {undelivered} deliveries not begun"
+        )
 
     async def _let_go(self) -> None:
-        for task in list(self._taking.values()):
-            task.cancel()
-        await asyncio.gather(*self._taking.values(), return_exceptions=True)
-        await asyncio.gather(*(desk.stop() for desk in self._desks.values()), return_exceptions=True)
-        self._desks.clear()
+        await self._taking.stop()
         await self._parts.owner.stop()

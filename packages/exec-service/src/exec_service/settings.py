@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     unknown_settle_seconds: Seconds | None = None
     worker_lease_seconds: Lease = 15.0
     shutdown_timeout_seconds: Seconds = 25.0
+    reconciliation_seconds: Seconds = 300.0
     startup_timeout_seconds: Seconds = 30.0
 
     worker_id: PrintableName = Field(default_factory=lambda: _default_worker_id(os.getpid()))

@@ -7,6 +7,7 @@ it working (without any answer: at sending) and goes on while the service is dow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from exec_service.ledger import Ledger
 from exec_service.logs import order_log
 from exec_service.records import OrderRecord
 from exec_service.session import AccountSession
+from exec_service.stores import LeaseLost
 from exec_service.units import Entry
 
 logger = logging.getLogger(__name__)
@@ -153,7 +155,8 @@ class Canceller:
             return
         seconds = timeout_of(entry.record, self._default_seconds)
         reason = f"Not filled within {seconds:g} s"
-        await self._execution.apply(order_id, CancelAsked(ReasonCode.TIMEOUT, reason))
+        with contextlib.suppress(LeaseLost):  # the account is another worker's now, which watches the same deadline
+            await self._execution.apply(order_id, CancelAsked(ReasonCode.TIMEOUT, reason))
 
     async def _cancel(self, order_id: ClientOrderId) -> None:
         """Ask the broker until the order has ended."""

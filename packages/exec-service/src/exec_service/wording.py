@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from exec_core.instruments import AssetClass
+from exec_core.instruments import AssetClass, Instrument
 from exec_core.orders import Order, OrderRequest
 
 from exec_service.fields import currency_of
@@ -15,9 +15,13 @@ from exec_service.formats import average_of, format_price, format_quantity, form
 
 def instrument_name(request: OrderRequest) -> str:
     """``SPY``, ``SPX 20251219 5900 C``, ``ES 202512``, ``SPX combination of 4 legs``."""
-    instrument = request.instrument
     if request.legs:
-        return f"{instrument.symbol} combination of {len(request.legs)} legs"
+        return f"{request.instrument.symbol} combination of {len(request.legs)} legs"
+    return contract_name(request.instrument)
+
+
+def contract_name(instrument: Instrument) -> str:
+    """The same of an instrument alone."""
     if instrument.asset_class not in (AssetClass.OPTION, AssetClass.FUTURE):
         return instrument.symbol
     strike = None if instrument.strike is None else format_quantity(instrument.strike)

@@ -11,6 +11,7 @@ from exec_service.cli.doctor import doctor
 from exec_service.cli.listing import dead_letters, orders, positions
 from exec_service.cli.plugins import plugins
 from exec_service.cli.program import Program
+from exec_service.cli.resuming import resume
 from exec_service.cli.run import run
 from exec_service.cli.setup import setup
 from exec_service.cli.status import status
@@ -31,6 +32,6 @@ def main() -> None:
 
 for _command in (
     run, demo, setup, doctor, submit, status, orders, positions, dead_letters, plugins, cancel, resolve,
-    conformance,
+    resume, conformance,
 ):  # fmt: skip
     main.add_command(_command)

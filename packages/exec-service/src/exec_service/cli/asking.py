@@ -162,7 +162,7 @@ async def _ask(store: Store, kind: str, asked: list[Asked], wait: float, *, unti
     for item in asked:
         order = item.order
         document = command_document(
-            item.command_id, kind, order["_id"], order["account_id"], dict(item.arguments), _who(), utc_now()
+            item.command_id, kind, order["_id"], order["account_id"], dict(item.arguments), user(), utc_now()
         )
         writes.append(Write(COMMANDS, item.command_id, 0, document))
     await store.commit(writes)
@@ -225,7 +225,7 @@ def _report(asked: list[Asked], as_json: bool, *, waited: bool) -> None:
         raise Failed(printable(" ".join(failed)))
 
 
-def _who() -> str:
+def user() -> str:
     """The user of the operating system."""
     import getpass
     import os

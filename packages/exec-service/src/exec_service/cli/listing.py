@@ -73,7 +73,7 @@ def _print_orders(found: list[Document]) -> None:
 
 def order_row(order: Mapping[str, Any]) -> tuple[object, ...]:
     """An order's row in the table."""
-    from exec_service.cli.output import Row, amount, asked, price, quantity
+    from exec_service.cli.output import Row, amount, asked, modified, price, quantity
 
     order = Row(order)
     return (
@@ -86,7 +86,7 @@ def order_row(order: Mapping[str, Any]) -> tuple[object, ...]:
         quantity(order["filled_quantity"]),
         price(order["avg_fill_price"], order["currency"]),
         amount(order["commission"], order["commission_currency"]),
-        order["attention"] or order["reason"],
+        order["attention"] or order["reason"] or modified(order),
     )
 
 

@@ -184,3 +184,17 @@ def asked(order: Mapping[str, Any]) -> str:
     prices = [price(order["stop_price"], currency), price(order["limit_price"], currency)]
     words = [order["side"] or "?", how_much or "?", order["symbol"] or "?", *contract, order["order_type"], *prices]
     return " ".join(str(word) for word in words if word is not None)
+
+
+def modified(order: Mapping[str, Any]) -> str | None:
+    """What somebody made of it: ``modified at the broker: quantity 60, limit $234.00``; None if nothing."""
+    terms, currency = order["modified"], order["currency"]
+    if not isinstance(terms, Mapping):
+        return None
+    known = Row(terms)
+    words = {
+        "quantity": quantity(known["quantity"]),
+        "limit": price(known["limit_price"], currency),
+        "stop": price(known["stop_price"], currency),
+    }
+    return "modified at the broker: " + ", ".join(f"{name} {value}" for name, value in words.items() if value)

@@ -52,37 +52,46 @@ async def _status(settings: Settings) -> dict[str, Any]:
     from exec_core.clock import utc_now
 
     from exec_service.commands import OPEN
-    from exec_service.stores import COMMANDS, DEAD_LETTERS, ORDERS, Not
+    from exec_service.findings import newest_first
+    from exec_service.stores import ACCOUNTS, COMMANDS, DEAD_LETTERS, FINDINGS, ORDERS, Not
 
     async with existing_store(settings) as store:
         workers = {worker.worker_id: worker for worker in await store.workers()}
         accounts = await _accounts(store, settings, workers)
-        owners = {account["worker_id"] for account in accounts}
+        owned = Counter(account["worker_id"] for account in accounts)
+        last = {document.get("served_last_by") for document in await store.load(ACCOUNTS)}
         unknown = await store.load(ORDERS, {"status": "UNKNOWN"}, order_by="sequence")
         attention = await store.load(ORDERS, {"attention": Not(None)}, order_by="sequence")
         commands = await store.load(COMMANDS, {"state": OPEN}, order_by="created_at")
         return {
             **place(settings),
             "workers": [
-                _worker(worker) for worker in workers.values() if not worker.is_gone or worker.worker_id in owners
+                _worker(worker, owned[worker.worker_id])
+                for worker in workers.values()
+                if not worker.is_gone or worker.worker_id in owned or worker.worker_id in last
             ],
             "accounts": accounts,
             "orders": await _orders_by_status(store),
             "unknown": [_brief(order) for order in unknown],
             "attention": [_brief(order) for order in attention],
+            "findings": [
+                _finding(finding, utc_now())
+                for finding in newest_first(await store.load(FINDINGS, {"cleared_at": None}))
+            ],
             "outbox": await _outbox(store, utc_now()),
             "dead_letters": len(await store.load(DEAD_LETTERS)),
             "open_commands": [_command(command) for command in commands],
         }
 
 
-def _worker(worker: WorkerState) -> dict[str, Any]:
+def _worker(worker: WorkerState, accounts: int) -> dict[str, Any]:
     return {
         "worker_id": worker.worker_id,
         "state": _state(worker),
         "alive": not worker.is_gone,
         "since": worker.started_at,
         "heartbeat_age_seconds": round(worker.heartbeat_age_seconds, 1),
+        "accounts": accounts,
         "host": worker.host,
         "process_id": worker.process_id,
     }
@@ -117,6 +126,7 @@ async def _accounts(store: Store, settings: Settings, workers: Mapping[str, Work
                 "availability": document.get("availability") if alive else None,
                 "availability_since": document.get("availability_since") if alive else None,
                 "availability_reason": document.get("availability_reason") if alive else None,
+                "halted": document.get("halted"),
             }
         )
     return found
@@ -152,6 +162,23 @@ async def _outbox(store: Store, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
+def _finding(finding: Document, now: datetime) -> dict[str, Any]:
+    names = (
+        "severity",
+        "kind",
+        "account_id",
+        "subject",
+        "signal_id",
+        "text",
+        "figures",
+        "first_seen_at",
+        "last_seen_at",
+        "accepted",
+    )
+    age = max(0.0, (now - finding["first_seen_at"]).total_seconds())
+    return {**{name: finding[name] for name in names}, "age_seconds": round(age, 1)}
+
+
 def _brief(order: Document) -> dict[str, Any]:
     return {name: order.get(name) for name in _BRIEF}
 
@@ -167,12 +194,13 @@ def _print(found: Mapping[str, Any]) -> None:
     click.echo(f"{_where(found)}\n")
     print_table(
         "Workers",
-        ("worker", "state", "since", "heartbeat"),
+        ("worker", "state", "since", "accounts", "heartbeat"),
         [
             (
                 row["worker_id"],
                 row["state"],
                 row["since"],
+                row["accounts"] if row["alive"] else None,
                 f"{row['heartbeat_age_seconds']:g} s ago" if row["alive"] else None,
             )
             for row in found["workers"]
@@ -210,6 +238,15 @@ def _print(found: Mapping[str, Any]) -> None:
                 "attention",
             )
             print_table(title, columns, [_attention_row(row) for row in found[name]])
+    for row in found["accounts"]:
+        if row["halted"]:
+            click.echo(f"{_stopped(row)}\n")
+    if found["findings"]:
+        print_table(
+            "Differences from the broker",
+            ("severity", "account", "age", "found"),
+            [(row["severity"], row["account_id"], _age(row["age_seconds"]), _found(row)) for row in found["findings"]],
+        )
     print_table(
         "Waiting for delivery",
         ("channel", "waiting", "oldest"),
@@ -226,6 +263,29 @@ def _print(found: Mapping[str, Any]) -> None:
         empty="Open commands: none",
     )
     click.echo(f"Dead letters: {found['dead_letters']}")
+
+
+def _stopped(account: Mapping[str, Any]) -> str:
+    from exec_service.cli.output import moment, printable
+
+    halted = account["halted"]
+    return printable(
+        f"Account {account['account_id']} is stopped since {moment(halted['since'])} UTC: {halted['reason']}. "
+        f"Cancels go on, nothing is sent. When you have looked: exec-service resume {account['account_id']}"
+    )
+
+
+def _found(finding: Mapping[str, Any]) -> str:
+    accepted = finding["accepted"]
+    return finding["text"] if accepted is None else f"{finding['text']} (accepted by {accepted['who']})"
+
+
+def _age(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h``, ``2 days``."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
 
 
 def _where(found: Mapping[str, Any]) -> str:

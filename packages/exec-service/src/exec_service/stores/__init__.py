@@ -29,6 +29,8 @@ DEAD_LETTERS: Final = "dead_letters"
 COMMANDS: Final = "commands"
 ACCOUNTS: Final = "accounts"
 UNMATCHED: Final = "unmatched_reports"
+FINDINGS: Final = "findings"
+SHARING: Final = "sharing"
 
 #: Fields that `load` can select and order by, per collection. `_id` always can.
 INDEXES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -42,6 +44,8 @@ INDEXES: Final[Mapping[str, tuple[str, ...]]] = {
     COMMANDS: ("state", "created_at"),
     ACCOUNTS: ("worker_id",),
     UNMATCHED: ("account_id", "broker_order_id", "client_order_id"),
+    FINDINGS: ("account_id", "cleared_at"),
+    SHARING: ("epoch",),
 }
 
 #: Combinations that no two documents may share.

@@ -25,9 +25,13 @@ WORKERS: Final = """
         released INTEGER NOT NULL,
         host TEXT NOT NULL,
         process_id INTEGER NOT NULL,
-        started_at REAL NOT NULL
+        started_at REAL NOT NULL,
+        boot TEXT,
+        beat REAL
     )
 """
+#: Columns that files of earlier releases lack.
+NEW_WORKER_COLUMNS: Final[Mapping[str, str]] = {"boot": "TEXT", "beat": "REAL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,10 @@ def table(collection: str) -> Table:
 def make_missing(connection: sqlite3.Connection) -> None:
     """Make what is missing of tables, columns and indexes; runs inside a transaction."""
     connection.execute(WORKERS)
+    present = _columns(connection, "workers")
+    for name, kind in NEW_WORKER_COLUMNS.items():
+        if name not in present:
+            connection.execute(f"ALTER TABLE workers ADD COLUMN {name} {kind}")
     for found in TABLES.values():
         connection.execute(found.create)
         _add_columns(connection, found)
@@ -112,8 +120,12 @@ def make_missing(connection: sqlite3.Connection) -> None:
             connection.execute(index)
 
 
+def _columns(connection: sqlite3.Connection, name: str) -> set[str]:
+    return {column for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))}
+
+
 def _add_columns(connection: sqlite3.Connection, found: Table) -> None:
-    present = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (found.name,))}
+    present = _columns(connection, found.name)
     missing = [name for name in found.columns if name not in present]
     for name in missing:
         connection.execute(f'ALTER TABLE "{found.name}" ADD COLUMN "{name}"')

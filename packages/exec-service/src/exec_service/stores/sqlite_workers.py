@@ -1,4 +1,8 @@
-"""The SQLite store's workers: a row each, and a lock file that proves whether the process still lives."""
+"""The SQLite store's workers: a row each, and a lock file that proves whether the process still lives.
+
+How old a heartbeat is tells the clock that only runs, since the machine was started: all processes of a machine read
+the same, and nobody sets it. Only where a row is of another start of the machine the wall clock must do.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from exec_service.embedded import transaction
-from exec_service.process_locks import ProcessLock, is_held, lock_path
+from exec_service.process_locks import ProcessLock, boot, is_held, lock_path
 from exec_service.stores import Lease, LeaseLost, WorkerAlive, WorkerState
 
 _TAKE: Final = """
-    INSERT INTO workers (worker_id, epoch, heartbeat, lease_seconds, released, host, process_id, started_at)
-    VALUES (:worker_id, :epoch, :now, :seconds, 0, :host, :process_id, :now)
+    INSERT INTO workers (worker_id, epoch, heartbeat, lease_seconds, released, host, process_id, started_at, boot, beat)
+    VALUES (:worker_id, :epoch, :now, :seconds, 0, :host, :process_id, :now, :boot, :beat)
     ON CONFLICT (worker_id) DO UPDATE SET
         epoch = excluded.epoch, heartbeat = excluded.heartbeat, lease_seconds = excluded.lease_seconds, released = 0,
-        host = excluded.host, process_id = excluded.process_id, started_at = excluded.started_at
+        host = excluded.host, process_id = excluded.process_id, started_at = excluded.started_at,
+        boot = excluded.boot, beat = excluded.beat
 """
 
 
@@ -48,6 +53,8 @@ class Workers:
                     "seconds": seconds,
                     "host": self._host,
                     "process_id": os.getpid(),
+                    "boot": boot(),
+                    "beat": time.monotonic(),
                 }
                 connection.execute(_TAKE, values)
         except BaseException:
@@ -60,8 +67,8 @@ class Workers:
     def touch(self, connection: sqlite3.Connection, lease: Lease) -> None:
         """A heartbeat, inside a transaction. :raises LeaseLost: the lease does not stand any more."""
         changed = connection.execute(
-            "UPDATE workers SET heartbeat = ? WHERE worker_id = ? AND epoch = ? AND released = 0",
-            (time.time(), lease.worker_id, lease.epoch),
+            "UPDATE workers SET heartbeat = ?, boot = ?, beat = ? WHERE worker_id = ? AND epoch = ? AND released = 0",
+            (time.time(), boot(), time.monotonic(), lease.worker_id, lease.epoch),
         ).rowcount
         if not changed:
             raise LeaseLost(f"worker {lease.worker_id} has lost its lease (epoch {lease.epoch}): it was taken over")
@@ -89,16 +96,15 @@ class Workers:
 
     def states(self, connection: sqlite3.Connection) -> list[WorkerState]:
         """All workers, by their ids."""
-        now = time.time()
         rows = connection.execute(
-            "SELECT worker_id, epoch, heartbeat, lease_seconds, released, host, process_id, started_at "
+            "SELECT worker_id, epoch, heartbeat, lease_seconds, released, host, process_id, started_at, boot, beat "
             "FROM workers ORDER BY worker_id"
         ).fetchall()
         return [
             WorkerState(
                 worker_id=worker_id,
                 epoch=epoch,
-                heartbeat_age_seconds=max(0.0, now - heartbeat),
+                heartbeat_age_seconds=_age(heartbeat, booted, beat),
                 lease_seconds=lease_seconds,
                 released=bool(released),
                 proven_dead=not released and host == self._host and not self._is_alive(worker_id),
@@ -106,7 +112,18 @@ class Workers:
                 process_id=process_id,
                 started_at=datetime.fromtimestamp(started_at, UTC),
             )
-            for worker_id, epoch, heartbeat, lease_seconds, released, host, process_id, started_at in rows
+            for (
+                worker_id,
+                epoch,
+                heartbeat,
+                lease_seconds,
+                released,
+                host,
+                process_id,
+                started_at,
+                booted,
+                beat,
+            ) in rows
         ]
 
     def free_locks(self) -> None:
@@ -127,3 +144,8 @@ class Workers:
         ).fetchone()
         who = "another process" if row is None else f"process {row[0]} on {row[1]}"
         return f"worker {worker_id} is running already: {who} is alive; stop it, or choose another WORKER_ID"
+
+
+def _age(heartbeat: float, booted: str | None, beat: float | None) -> float:
+    since_beat = time.monotonic() - beat if beat is not None and booted == boot() else -1.0
+    return since_beat if since_beat >= 0 else max(0.0, time.time() - heartbeat)
