@@ -146,9 +146,17 @@ def examples(session: nox.Session, example: str) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill the service, the database and the bus while orders flow, and count. Arguments after -- go to the script."""
+    """Kill the workers, the database and the bus while orders flow, and count. Arguments after -- go to the script."""
     install_tools(session, "test")
     session.run("python", "tests/chaos.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Half an hour of mixed load while one thing after another breaks. Arguments after -- go to the script."""
+    install_tools(session, "test")
+    path = ROOT / "packages" / "exec-service" / "tests" / "support"  # the Telegram on loopback
+    session.run("python", "tests/soak.py", *session.posargs, env={"PYTHONPATH": str(path)})
 
 
 @nox.session

@@ -92,9 +92,9 @@ class World:
         """The options of the command line that say on which components it works."""
         return ("--embedded",) if self.real is None else ()
 
-    def start(self) -> Service:
-        """Start the service; it is not ready yet."""
-        return Service(self)
+    def start(self, **variables: str) -> Service:
+        """Start the service, with these variables of its own besides; it is not ready yet."""
+        return Service(self, variables)
 
     def run(
         self, *arguments: str, check: bool = True, module: str = "exec_service"
@@ -241,15 +241,17 @@ class Listener:
 class Service:
     """A running `exec-service run --use-mock-broker`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self, world: World, variables: Mapping[str, str] | None = None, *, arguments: Sequence[str] = ()
+    ) -> None:
         self._world = world
         self._output = world.directory / f"console-{time.time_ns()}.txt"
         world.directory.mkdir(parents=True, exist_ok=True)
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "exec_service", "run", *world.where, "--use-mock-broker"],
+                [sys.executable, "-m", "exec_service", "run", *world.where, "--use-mock-broker", *arguments],
                 cwd=world.directory,
-                env=world.environment,
+                env={**world.environment, **(variables or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

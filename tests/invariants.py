@@ -7,9 +7,10 @@ Recomputed from the raw documents with fractions, by other code than the service
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -30,6 +31,7 @@ class Findings:
     orders: int
     at_broker: int
     not_placed: Sequence[str]
+    stale: Sequence[str]
     fills: int
     by_status: Mapping[str, int]
     lost: Sequence[str]
@@ -37,11 +39,17 @@ class Findings:
 
 
 async def check(
-    world: World, sent: Iterable[str], confirmations: Sequence[Row], *, bus_lost: Period | None = None
+    world: World,
+    sent: Iterable[str],
+    confirmations: Sequence[Row],
+    *,
+    bus_lost: Sequence[Period] = (),
+    refused: Collection[bytes] = (),
 ) -> Findings:
-    """Hold everything against everything; `sent` are the signal ids of the good orders that were published.
+    """Hold everything against everything; `sent` are the signal ids of the messages that are orders, bad ones too.
 
     `bus_lost`: what was delivered to the bus then may have been lost with it; that, and no more, need not be heard.
+    `refused`: the messages that must have become dead letters, and no others.
     """
     book = await asyncio.to_thread(world.book)
     async with world.store() as store:
@@ -61,11 +69,12 @@ async def check(
     wrong += strange
     wrong += _confirmations_agree(orders, documents, confirmations, lost)
     wrong += _signals_agree(orders, signals)
-    wrong += [f"dead letter: {letter['reason']}" for letter in dead]
+    wrong += _dead_letters_agree(dead, refused)
     return Findings(
         orders=len(orders),
         at_broker=len(book["orders"]),
         not_placed=sorted(order["signal_id"] for order in orders if order["reason_code"] == "NOT_PLACED"),
+        stale=sorted(order["signal_id"] for order in orders if order["reason_code"] == "STALE"),
         fills=len(fills),
         by_status=Counter(order["status"] for order in orders),
         lost=sorted(message["confirmation_id"] for message in lost),
@@ -105,6 +114,16 @@ def _each_once(sent: set[str], orders: Sequence[Row], book: Sequence[Row]) -> li
     return wrong
 
 
+def _dead_letters_agree(dead: Sequence[Row], refused: Collection[bytes]) -> list[str]:
+    """P4: what is no order is kept as it came; nothing else is."""
+    kept = {
+        base64.b64decode(letter["body_b64"]) if letter["body"] is None else letter["body"].encode(): letter
+        for letter in dead
+    }
+    wrong = [f"dead letter: {letter['reason']}" for body, letter in kept.items() if body not in refused]
+    return wrong + [f"no dead letter: {body[:200]!r}" for body in set(refused) - set(kept)]
+
+
 def _was_sent(order: Row) -> bool:
     """Whether the order was ever marked as being sent: one that was cancelled before that is at no broker."""
     return any(entry["event"] == "about to be sent" for entry in order["history"])
@@ -139,7 +158,9 @@ def _fills_agree(orders: Sequence[Row], fills: Sequence[Row], book: Sequence[Row
     ours = {fill["_id"].split("|")[-1]: fill for fill in fills}
     theirs = {_name(row): row for row in book}
     counting = {fill["_id"] for fill in _counting(fills)}
-    wrong = [f"execution {name}: not booked" for name in set(theirs) - set(ours)]
+    # One that was corrected before we heard of it is known as corrected only.
+    due = {name for name, row in theirs.items() if not row["superseded"]}
+    wrong = [f"execution {name}: not booked" for name in due - set(ours)]
     wrong += [f"execution {name}: the venue does not know it" for name in set(ours) - set(theirs)]
     filled: dict[str, Fraction] = defaultdict(Fraction)
     for name in set(ours) & set(theirs):
@@ -206,7 +227,7 @@ def _positions_agree(fills: Sequence[Row], orders: Sequence[Row], positions: Seq
 
 
 def _published(
-    outbox: Sequence[Row], confirmations: Sequence[Row], bus_lost: Period | None
+    outbox: Sequence[Row], confirmations: Sequence[Row], bus_lost: Sequence[Period]
 ) -> tuple[list[Row], list[str]]:
     """What was promised was heard, as promised, and nothing else; what the bus lost comes apart."""
     promised = {row["attributes"]["confirmation_id"]: row for row in outbox}
@@ -225,7 +246,7 @@ def _published(
                 wrong.append(f"confirmation {name}: heard {heard[name]}, promised {said}")
         elif row["delivered_at"] is None:
             wrong.append(f"confirmation {name}: not delivered")
-        elif bus_lost is not None and bus_lost[0] <= row["delivered_at"] <= bus_lost[1]:
+        elif any(begin <= row["delivered_at"] <= end for begin, end in bus_lost):
             lost.append(said)
         else:
             wrong.append(f"confirmation {name}: delivered at {row['delivered_at']}, never heard")

@@ -10,18 +10,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from exec_service.buses import BusError, Outgoing
+from exec_service.stores import Store
 from harness import ORDERS_TOPIC, World, encode, order, until
 
 ACCOUNTS = ("acc_1", "acc_2", "acc_3")
 
 
-def messages(count: int, dice: random.Random) -> list[dict[str, Any]]:
-    """A mixed load: market and limit orders, entries and exits, four dozen instruments, three accounts."""
+def messages(count: int, dice: random.Random, accounts: Sequence[str] = ACCOUNTS) -> list[dict[str, Any]]:
+    """A mixed load: market and limit orders, entries and exits, sixteen symbols on each of the accounts."""
     made = []
     for number in range(count):
         kind = dice.choice(("MARKET", "MARKET", "LIMIT", "IOC"))
         fields: dict[str, Any] = {
-            "account_id": dice.choice(ACCOUNTS),
+            "account_id": dice.choice(accounts),
             "symbol": f"SYM{dice.randrange(16)}",
             "strategy_name": dice.choice(("Trend", "Carry")),
             "side": dice.choice(("BUY", "SELL")),
@@ -37,13 +38,18 @@ def messages(count: int, dice: random.Random) -> list[dict[str, Any]]:
     return made
 
 
+def _identity(message: Mapping[str, Any] | bytes) -> str | bytes:
+    """What a message is recognised by: its signal, or, where it must become a dead letter, its text."""
+    return message if isinstance(message, bytes) else str(message["signal_id"])
+
+
 class Producer:
     """Publishes `load`, as far as `allow` lets it, in bursts of uneven size.
 
     A publish without an answer is repeated, as every producer does: repetitions are harmless.
     """
 
-    def __init__(self, world: World, load: Sequence[Mapping[str, Any]], dice: random.Random) -> None:
+    def __init__(self, world: World, load: Sequence[Mapping[str, Any] | bytes], dice: random.Random) -> None:
         self._world = world
         self.load = load
         self._dice = dice
@@ -53,6 +59,7 @@ class Producer:
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._known: set[str | bytes] = set()
         #: When the last order was published, or published again (`time.monotonic()`).
         self.done_at = 0.0
 
@@ -88,25 +95,34 @@ class Producer:
 
         To be called while `paused`.
         """
-        names = {message["signal_id"] for message in self.load[: self.published]}
-
         async with self._world.store() as store:
 
-            async def known() -> bool:
-                return names <= {document["signal_id"] for document in await store.load("orders")}
+            async def all_are() -> bool:
+                return not await self._unknown(store, 0)
 
-            await until(known, seconds=seconds, what=f"all of the {len(names)} published orders are in the journal")
-        return len(names)
+            await until(all_are, seconds=seconds, what=f"all of the {self.published} published messages are stored")
+        return self.published
 
     async def publish_lost(self, since: int) -> int:
         """Publish again what was published after the first `since`, and the journal does not know; how many.
 
         To be called while `paused`.
         """
-        known = {document["signal_id"] for document in await self._world.load("orders")}
-        lost = [message for message in self.load[since : self.published] if message["signal_id"] not in known]
+        async with self._world.store() as store:
+            lost = await self._unknown(store, since)
         await self._publish(lost)
         return len(lost)
+
+    async def _unknown(self, store: Store, since: int) -> list[Mapping[str, Any] | bytes]:
+        """What was published after the first `since`, and is neither an order in the journal nor a dead letter."""
+        left = [message for message in self.load[since : self.published] if _identity(message) not in self._known]
+        names = sorted({name for message in left if isinstance(name := _identity(message), str)})
+        if names:
+            self._known |= {row["signal_id"] for row in await store.load("orders", {"signal_id": names})}
+        if any(isinstance(message, bytes) for message in left):
+            letters = await store.load("dead_letters")
+            self._known |= {letter["body"].encode() for letter in letters if letter["body"] is not None}
+        return [message for message in left if _identity(message) not in self._known]
 
     async def burst(self) -> None:
         """Publish the next few. To be called while `paused`."""
@@ -124,7 +140,7 @@ class Producer:
                 await self.burst()
             await asyncio.sleep(self._dice.uniform(0.1, 0.5))
 
-    async def _publish(self, messages: Sequence[Mapping[str, Any]]) -> None:
+    async def _publish(self, messages: Sequence[Mapping[str, Any] | bytes]) -> None:
         for begin in range(0, len(messages), 100):
             outgoing = [Outgoing(encode(message)) for message in messages[begin : begin + 100]]
             while True:

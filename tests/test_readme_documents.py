@@ -27,11 +27,12 @@ from exec_core import (
     SignalId,
 )
 from exec_core.positions import Position, PositionKey, PositionSide
-from exec_service import commands, documents, journal, notices, signals, texts
+from exec_service import commands, documents, findings, journal, notices, signals, texts
 from exec_service.accounts import LIMITS, Account
 from exec_service.dispatch import DISPATCH_SLOTS
 from exec_service.logs import BACKUPS, MAX_BYTES
 from exec_service.notifiers.telegram_settings import TelegramSettings
+from exec_service.reconciliation import Finding, Kind, look_of
 from exec_service.records import OrderRecord, Source
 from exec_service.settings import COMMAND_LINE_ONLY, Settings
 from exec_service.stores import INDEXES
@@ -66,6 +67,7 @@ POSITION = Position(
     PositionSide.LONG,
     Decimal(1),
 )
+FINDING = Finding(Kind.EXTERNAL_ORDER, "b-1", "The broker works an order")
 #: What every document of ours has; explained once.
 COMMON = {"_id", "schema_version"}
 
@@ -99,6 +101,7 @@ def test_every_collection_has_its_section():
         ("orders", journal.order_document(RECORD)),
         ("fills", journal.fill_document(ORDER, FILL, broker="mock", shares=(), received_at=NOW)),
         ("positions", journal.position_document(HeldPosition(POSITION, 0))),
+        ("findings", findings.steps("acc_1", look_of([FINDING], ()), (), NOW)[0].document),
         ("commands", commands.command_document("c", "cancel", "o", "acc_1", {}, "me", NOW).keys() - {"revision"}),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 import chaos
 import pytest
+from chaos_bus import LISTENER_LAGS
 from emulator import Emulator
 from harness import PATIENCE, Listener, Real, World
 from invariants import Findings, check
@@ -131,7 +132,7 @@ async def test_the_bus_is_killed_and_set_up_again_and_the_same_process_goes_on(
                 await service.says("trying again")
                 await asyncio.to_thread(own_emulator.start)
                 await chaos.set_up(world)
-                lost = (killed_at - chaos.LISTENER_LAGS, datetime.now(UTC))
+                lost = [(killed_at - LISTENER_LAGS, datetime.now(UTC))]
                 await producer.publish_lost(0)
             producer.allow(90)
             await producer.finished()

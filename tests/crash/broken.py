@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -32,58 +31,17 @@ from exec_service.stores import OUTBOX, POSITIONS, Document, RevisionConflict, S
 from exec_service.timeouts import Canceller
 from exec_service.units import Entry, Unit
 
-from crash import points
-from crash.running import Outcome
-from crash.seams import SeamStore
+from crash.engines import Catalogue, Patch, instead
+from crash.wrapped import SeamStore
 
-Patch = AbstractContextManager[Any]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A broken engine: what is wrong with it, and the stories that should tell."""
-
-    name: str
-    fault: str
-    scenarios: tuple[str, ...]
-    make: Callable[[], Patch]
-
-    def outcomes(self, seed: int) -> Iterator[Outcome]:
-        """Every run of its stories, in order."""
-        for scenario in self.scenarios:
-            course = points.undisturbed(scenario, seed, self.make)
-            yield course
-            for task in points.tasks(course, twice=False):
-                yield from points.work(task, self.make)
-
-    def caught_by(self, seed: int) -> Outcome | None:
-        """The first run that goes wrong; None: it is not caught."""
-        return next((outcome for outcome in self.outcomes(seed) if outcome.wrong), None)
-
-
-BROKEN: dict[str, Broken] = {}
-
-
-def broken(fault: str, *scenarios: str) -> Callable[[Callable[[], Patch]], Callable[[], Patch]]:
-    """Add a broken engine, named as the function that makes it."""
-
-    def add(make: Callable[[], Patch]) -> Callable[[], Patch]:
-        name = make.__name__.replace("_", "-")
-        BROKEN[name] = Broken(name, fault, scenarios, make)
-        return make
-
-    return add
-
-
-def instead(owner: type, name: str, function: Callable[..., Any]) -> Patch:
-    """A method, replaced."""
-    return mock.patch.object(owner, name, function)
+ENGINES = Catalogue()
+broken = ENGINES.add
 
 
 # Taking in
 
 
-@broken("acknowledges a message before the order is stored", "market")
+@broken("acknowledges a message before the order is stored", "market", hint="acknowledge")
 def acknowledges_first() -> Patch:
     original = Intake.take
 
@@ -99,7 +57,7 @@ def overwrites() -> Patch:
     async def insert(self: Any, collection: str, documents: Sequence[Document]) -> set[str]:
         for document in documents:
             fields = {name: value for name, value in document.items() if name != "_id"}
-            await self.commit([Write(collection, document["_id"], None, fields)])
+            await self._store.commit([Write(collection, document["_id"], None, fields)])
         return set()
 
     return instead(SeamStore, "insert", insert)
@@ -116,7 +74,7 @@ def random_ids() -> Patch:
 # Sending
 
 
-@broken("sends before it is durable that it sends", "market")
+@broken("sends before it is durable that it sends", "market", hint="SUBMITTING")
 def sends_unmarked() -> Patch:
     original = Execution.apply_if
     marking: set[asyncio.Future[Any]] = set()
@@ -132,7 +90,7 @@ def sends_unmarked() -> Patch:
     return instead(Execution, "apply_if", apply_if)
 
 
-@broken("takes an order that was caught while being sent for one that was not sent", "market")
+@broken("takes an order that was caught while being sent for one that was not sent", "market", hint="send")
 def resends() -> Patch:
     async def start(self: Any) -> None:
         for entry in self._ledger.live(self._account_id):
@@ -143,7 +101,7 @@ def resends() -> Patch:
     return instead(Settler, "start", start)
 
 
-@broken("leaves an order alone that was caught while being sent", "market")
+@broken("leaves an order alone that was caught while being sent", "market", hint="send")
 def leaves_in_doubt() -> Patch:
     async def start(self: Any) -> None:
         self._ledger.changed.append(self._on_change)
@@ -151,7 +109,7 @@ def leaves_in_doubt() -> Patch:
     return instead(Settler, "start", start)
 
 
-@broken("forgets, at a start, the orders that wait to be sent", "market")
+@broken("forgets, at a start, the orders that wait to be sent", "market", hint="insert")
 def forgets_waiting() -> Patch:
     return instead(AccountDesk, "send_waiting", lambda self: None)
 
@@ -192,7 +150,7 @@ def cancel_is_done() -> Patch:
     return instead(Canceller, "_time_out", time_out)
 
 
-@broken("knows of a time-out only while it runs", "timeout")
+@broken("knows of a time-out only while it runs", "timeout", hint="send")
 def forgets_timeouts() -> Patch:
     original_begin, original_watch = Canceller.start, Canceller.watch
 
@@ -225,7 +183,7 @@ def in_two_commits(collection: str) -> Patch:
     return instead(Ledger, "_durably", durably)
 
 
-@broken("writes an order's fill and its position in two commits", "market")
+@broken("writes an order's fill and its position in two commits", "market", hint="FILLED")
 def position_later() -> Patch:
     return in_two_commits(POSITIONS)
 
@@ -247,7 +205,7 @@ def remembers_fills() -> Patch:
     return instead(Execution, "handle_order_fill", handle)
 
 
-@broken("books a fill anew on the position when the store gave no answer", "market")
+@broken("books a fill anew on the position when the store gave no answer", "market", hint="FILLED")
 def books_twice() -> Patch:
     async def durably(self: Any, writes: list[Write]) -> None:
         if not writes:
@@ -266,7 +224,7 @@ def books_twice() -> Patch:
     return instead(Ledger, "_durably", durably)
 
 
-@broken("takes a commit without an answer for done", "market")
+@broken("takes a commit without an answer for done", "market", hint="SUBMITTING")
 def believes_commits() -> Patch:
     async def durably(self: Any, writes: list[Write]) -> None:
         with contextlib.suppress(StoreUnavailable):
@@ -276,7 +234,7 @@ def believes_commits() -> Patch:
     return instead(Ledger, "_durably", durably)
 
 
-@broken("takes its own writes for somebody else's when the store's answer was lost", "market")
+@broken("takes its own writes for somebody else's when the store's answer was lost", "market", hint="SUBMITTING")
 def disowns_commits() -> Patch:
     async def stands(self: Any, writes: Sequence[Write]) -> bool:
         return False
@@ -312,12 +270,12 @@ def correction_is_new() -> Patch:
 # Telling
 
 
-@broken("writes what is to be told after the commit of what it tells of", "market")
+@broken("writes what is to be told after the commit of what it tells of", "market", hint="FILLED")
 def outbox_later() -> Patch:
     return in_two_commits(OUTBOX)
 
 
-@broken("publishes a confirmation before what it tells of is durable", "market")
+@broken("publishes a confirmation before what it tells of is durable", "market", hint="publish")
 def publishes_first() -> Patch:
     original = Ledger._durably
 
@@ -329,7 +287,7 @@ def publishes_first() -> Patch:
     return instead(Ledger, "_durably", durably)
 
 
-@broken("marks what is to be told as delivered before it is", "market")
+@broken("marks what is to be told as delivered before it is", "market", hint="outbox")
 def marks_first() -> Patch:
     original = Channel.run
 
@@ -346,22 +304,9 @@ def marks_first() -> Patch:
     return instead(Channel, "run", run)
 
 
-@broken("forgets, at a start, what was not told yet", "market")
+@broken("forgets, at a start, what was not told yet", "market", hint="outbox")
 def forgets_outbox() -> Patch:
     async def take_up(self: Any, mine: object) -> None:
         return
 
     return instead(Outbox, "take_up", take_up)
-
-
-def table(lines: Sequence[tuple[Broken, Outcome | None]]) -> str:
-    """Broken engines, and what caught each."""
-    rows = ["| engine | what it does | caught by | at |", "|---|---|---|---|"]
-    for one, caught in lines:
-        story = place = "nothing"
-        if caught is not None:
-            story = caught.plan.scenario
-            chosen = [f"{caught.lives[0][point.number - 1]}, {point.variant}" for point in caught.plan.points]
-            place = chosen[0] if chosen else "no stop is needed"
-        rows.append(f"| `{one.name}` | {one.fault} | `{story}` | {place} |")
-    return "\n".join(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import random
 import shutil
@@ -13,31 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from exec_broker_mock.broker import PLUGIN, MockBroker
-from exec_core.broker import BrokerConfig, BrokerPlugin
-from exec_service import bootstrap, delivery
-from exec_service.service import Service
-from exec_service.stores import Not
+from exec_service.stores import Not, StoreError
 
 from crash import judging
-from crash.scenarios import FINAL, Scenario
-from crash.seams import Point, SeamBroker, SeamBus, SeamNotifier, Seams, SeamStore, Variant, at, storm
+from crash.scenarios import AT_THE_BROKER, FINAL, Scenario
+from crash.seams import Choice, Point, Variant, at, storm
 from crash.virtual import VirtualTime, run
-from crash.world import CONFIRMATIONS, World
+from crash.workers import LOOK_SECONDS, Worker
+from crash.world import World
+from crash.wrapped import HEARTBEAT, TAKE_LEASE, is_of_leases
 
 #: How long the service may take, after a start, until everything is settled; virtual seconds.
 SETTLED_WITHIN_SECONDS: Final = 90.0
 #: How long nothing more must happen before a life is called quiet.
 QUIET_SECONDS: Final = 0.8
-LOOK_SECONDS: Final = 0.1
 #: So many processes of a run may meet with a storm.
 STORM_LIVES: Final = 4
-#: The mock venue is asked sooner than a person would wait.
-SETTLE_SECONDS: Final = 1.0
-ABSENCE_VIEW_SECONDS: Final = 0.25
-WORKERS = ("worker-1", "worker-2")
+NAMES: Final = ("worker-1", "worker-2")
+#: Where several share the accounts, nobody is to wait long for a lease to be over.
+SHARED_LEASE_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,13 +44,22 @@ class Plan:
     points: tuple[Point, ...] = ()
     #: Instead of points: anything at any effect of the first lives, by the seed.
     storm: bool = False
+    #: How many processes there are at once.
+    workers: int = 1
+    #: Under which id the next process starts, of one worker alone: the "same", "another", or one or the other.
+    heir: str = ""
 
     def __str__(self) -> str:
         words = [f"--scenario {self.scenario} --seed {self.seed}"]
+        if self.workers > 1:
+            words.append(f"--workers {self.workers}")
+        if self.heir:
+            words.append(f"--heir {self.heir}")
         if self.storm:
             words.append("--storm 1")
         for name, point in zip(("", "then-"), self.points, strict=False):
-            words.append(f"--{name}point {point.number} --{name}variant {point.variant}")
+            worker = f"--{name}worker {point.worker} " if self.workers > 1 else ""
+            words.append(f"{worker}--{name}point {point.number} --{name}variant {point.variant}")
         return " ".join(words)
 
 
@@ -67,130 +71,134 @@ class Outcome:
     lives: list[list[str]] = field(default_factory=list)
     met: list[dict[int, Variant]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    #: Each effect in turn, with the number of the worker, until the run ended.
+    course: list[tuple[int, str]] = field(default_factory=list)
+    #: What the store refused to those that had lost their lease.
+    refused: Counter[str] = field(default_factory=Counter)
+    #: Orders that reached the broker when their sender's lease had been over for as long again.
+    late: int = 0
 
 
-@dataclass
-class _Life:
-    """One process, from its start until it is stopped dead."""
+class Run:
+    """What every run is made of: the story, the lives, and the judgement at the end."""
 
-    service: Service
-    running: asyncio.Task[None]
-
-
-class _Run:
     def __init__(self, plan: Plan, scenario: Scenario, world: World) -> None:
-        self._plan = plan
-        self._scenario = scenario
-        self._world = world
-        self._dice = random.Random(f"{plan.seed} {plan.scenario}")
-        self._sent: Counter[str] = Counter()
+        self.plan = plan
+        self.scenario = scenario
+        self.world = world
+        self.dice = random.Random(f"{plan.seed} {plan.scenario}")
         #: Orders that a stop, or an answer that never came, caught while they were being sent.
-        self._caught: set[str] = set()
-        self._playing: asyncio.Task[None] | None = None
-        #: Whether the last life came to rest; else it was stopped, and the next begins.
-        self._is_quiet = False
+        self.caught: set[str] = set()
+        self.playing: asyncio.Task[None] | None = None
         self.outcome = Outcome(plan)
 
     async def play(self) -> Outcome:
-        self._playing = asyncio.create_task(self._scenario.play(self._world), name="the world")  # type: ignore[arg-type]
-        wrong = self.outcome.wrong
+        """The whole run."""
+        self.playing = asyncio.create_task(self.scenario.play(self.world), name="the world")  # type: ignore[arg-type]
+        wrong, world = self.outcome.wrong, self.world
         try:
-            while not self._is_quiet:
-                number = len(self.outcome.lives)
-                point = self._plan.points[number] if number < len(self._plan.points) else None
-                problem = await self._live(number, point)
-                if problem is not None:
-                    wrong.append(problem)
-                    break
+            problem = await self.live()
+            wrong += world.witness.wrong
+            if problem is not None:
+                wrong.append(problem)
             if not wrong:
-                wrong += await judging.judge(self._world, self._scenario, self._sent, self._caught)
+                wrong += await judging.judge(world, self.scenario, self._sent(), self.caught, world.witness.late)
             if not wrong:
                 wrong += await self._start_again()
         finally:
-            self._playing.cancel()
-            await asyncio.wait([self._playing])
-            if not self._playing.cancelled() and self._playing.exception() is not None:
-                wrong.append(f"the story could not go on: {self._playing.exception()}")
+            for worker in world.workers:
+                await self.bury(worker)
+            self.playing.cancel()
+            await asyncio.wait([self.playing])
+            if not self.playing.cancelled() and self.playing.exception() is not None:
+                wrong.append(f"the story could not go on: {self.playing.exception()}")
+        for worker in world.workers:
+            self.outcome.refused += worker.seams.refused
+        self.outcome.late = len(world.witness.late)
         return self.outcome
+
+    async def live(self) -> str | None:
+        """Everything until all is settled and quiet; what is wrong, if anything."""
+        raise NotImplementedError
+
+    def start(self, worker_id: str, choose: Choice) -> Worker:
+        """A new process."""
+        worker = Worker(self.world, worker_id, choose, self.dice)
+        number = len(self.outcome.lives) + 1
+        worker.seams.log = lambda name: self.outcome.course.append((number, name))
+        self.outcome.lives.append(worker.seams.effects)
+        self.outcome.met.append(worker.seams.met)
+        return worker
+
+    async def bury(self, worker: Worker) -> None:
+        """The process has ended, for all to see."""
+        if not worker.seams.buried:
+            self.world.witness.dead.add(worker.worker_id)
+            await worker.bury()
+
+    def _sent(self) -> Counter[str]:
+        return sum((worker.seams.sent for worker in self.world.workers), Counter[str]())
 
     async def _start_again(self) -> list[str]:
         """A start with nothing new: it must find nothing to do."""
-        before = await judging.told(self._world)
-        problem = await self._live(len(self.outcome.lives), None)
+        for worker in self.world.workers:
+            await self.bury(worker)
+        before = await judging.told(self.world)
+        worker = self.start(NAMES[len(self.outcome.lives) % 2], at(None))
+        problem = await self.until_quiet(worker)
         if problem is not None:
             return [problem]
-        wrong = [f"a start with nothing new did this: {name}" for name in self.outcome.lives[-1] if not _is_book(name)]
-        if await judging.told(self._world) != before:
+        wrong = [f"a start with nothing new did this: {name}" for name in worker.seams.effects if not _is_book(name)]
+        if await judging.told(self.world) != before:
             wrong.append("a start with nothing new changed what was stored")
         return wrong
 
-    async def _live(self, number: int, point: Point | None) -> str | None:
+    async def until_quiet(self, worker: Worker) -> str | None:
         """One life: until its point kills it, it stops as asked, or all is settled and quiet; what is wrong, if any."""
-        stormy = self._plan.storm and number < STORM_LIVES
-        seams = Seams(self._dice, storm(self._dice) if stormy else at(point))
-        self.outcome.lives.append(seams.effects)
-        self.outcome.met.append(seams.met)
-        world, others = self._world, asyncio.all_tasks()
-        # Of the lives after the first, some run under the same id, some under another.
-        first = self._plan.points[0].number if self._plan.points else self._plan.seed
-        settings = world.settings(WORKERS[number * first % 2])
-        store = await world.store().__aenter__()
-        bus = await world.bus("service").__aenter__()
-        with _plugin_through(seams, world.clock):
-            seam_store, seam_bus = SeamStore(store, seams), SeamBus(bus, seams)
-            channels = [
-                delivery.confirmations(seam_bus, CONFIRMATIONS),
-                delivery.signals(seam_store),
-                delivery.notifications("listener", SeamNotifier(world.heard, seams), 5.0),
-            ]
-            service = bootstrap.assemble(settings, seam_store, seam_bus, channels, ["listener"], lambda text: text)
-            running = asyncio.create_task(service.run(), name="the service")
-            world.service = service
-            try:
-                return await self._watch(seams, _Life(service, running))
-            finally:
-                await self._note_caught(stormy or point is not None)
-                self._sent += seams.sent
-                await _bury(seams, others)
-                await bus.__aexit__(None, None, None)
-                await store.__aexit__(None, None, None)
-
-    async def _watch(self, seams: Seams, life: _Life) -> str | None:
-        """Until it is dead, or has been quiet for a while."""
-        world, clock = self._world, self._world.clock
+        clock, seams = self.world.clock, worker.seams
         deadline, quiet_since, seen = clock.seconds + SETTLED_WITHIN_SECONDS, clock.seconds, -1
-        dead = asyncio.create_task(seams.dead.wait())
+        halted = asyncio.create_task(seams.halted.wait())
         try:
             while True:
-                await asyncio.wait([dead, life.running], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if dead.done():
+                await asyncio.wait([halted, worker.running], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if halted.done():
                     return None
-                if life.running.done():
-                    error = life.running.exception()
-                    return (
-                        None if error is None and world.is_stop_asked() else f"the service ended by itself: {error!r}"
-                    )
-                if len(seams.effects) != seen or not life.service.ready:
-                    seen, quiet_since = len(seams.effects), clock.seconds
+                if worker.running.done():
+                    return self._ending(worker)
+                if worker.losses:
+                    return f"{worker.worker_id} lost its lease although nobody else was there"
+                if activity(worker) != seen or not worker.is_ready:
+                    seen, quiet_since = activity(worker), clock.seconds
                 elif clock.seconds - quiet_since >= QUIET_SECONDS:
-                    unsettled = await self._unsettled()
+                    unsettled = await self.unsettled()
                     if unsettled is None:
-                        self._is_quiet = True
                         return None
                     if clock.seconds > deadline:
                         return f"not settled within {SETTLED_WITHIN_SECONDS:g} s: {unsettled}"
         finally:
-            dead.cancel()
-            await asyncio.wait([dead])
+            halted.cancel()
+            await asyncio.wait([halted])
 
-    async def _unsettled(self) -> str | None:
+    def _ending(self, worker: Worker) -> str | None:
+        """What is wrong with the end of a process that ended by itself."""
+        error = worker.running.exception()
+        if error is None and worker.is_stop_asked:
+            return None
+        last = worker.seams.effects[-1] if worker.seams.effects else ""
+        if isinstance(error, StoreError) and last == TAKE_LEASE and worker.seams.met:
+            return None  # the store was away as it began: it ends with a sentence, and is started again
+        return f"the service ended by itself: {error!r}"
+
+    async def unsettled(self) -> str | None:
         """What has not come to its end yet."""
-        world = self._world
-        if self._playing is not None and not self._playing.done():
+        world = self.world
+        if self.playing is not None and not self.playing.done():
             return "the story is not over"
         if world.waiting_messages():
             return f"{world.waiting_messages()} messages are not acknowledged"
         for order in await world.load("orders", {"status": Not(list(FINAL))}):
+            if order["signal_id"] in world.witness.late and order["status"] in AT_THE_BROKER:
+                continue  # it was given up, and is a matter for people now
             return f"{order['signal_id']} is {order['status']} ({order['attention']})"
         for row in await world.load("outbox", {"delivered_at": None}):
             return f"{row['_id']} is not delivered"
@@ -198,12 +206,41 @@ class _Run:
             return f"the command {command['_id']} is not answered"
         return None
 
-    async def _note_caught(self, is_disturbed: bool) -> None:
-        """Which orders were between SUBMITTING and the broker's answer when this life ended, or was disturbed."""
-        for order in await self._world.load("orders"):
+    async def note_caught(self, is_disturbed: bool) -> None:
+        """Which orders are between SUBMITTING and the broker's answer now, or were while something was disturbed."""
+        for order in await self.world.load("orders"):
             statuses = {entry["status"] for entry in order["history"]}
             if order["status"] in ("SUBMITTING", "UNKNOWN") or (is_disturbed and "UNKNOWN" in statuses):
-                self._caught.add(order["signal_id"])
+                self.caught.add(order["signal_id"])
+
+
+class AloneRun(Run):
+    """One worker, one life after the other."""
+
+    async def live(self) -> str | None:
+        """See `Run.live`."""
+        while True:
+            number = len(self.outcome.lives)
+            point = self.plan.points[number] if number < len(self.plan.points) else None
+            stormy = self.plan.storm and number < STORM_LIVES
+            worker = self.start(self._name(number), storm(self.dice) if stormy else at(point))
+            problem = await self.until_quiet(worker)
+            is_over = worker.seams.halted_by is None and not worker.running.done()
+            await self.note_caught(stormy or point is not None)
+            await self.bury(worker)
+            if problem is not None or is_over:
+                return problem
+
+    def _name(self, number: int) -> str:
+        """Of the lives after the first, some run under the same id, some under another."""
+        first = self.plan.points[0].number if self.plan.points else self.plan.seed
+        place = {"same": 0, "another": number}.get(self.plan.heir, number * first)
+        return NAMES[place % len(NAMES)]
+
+
+def activity(worker: Worker) -> int:
+    """How much the process has done, heartbeats apart."""
+    return sum(name != HEARTBEAT for name in worker.seams.effects)
 
 
 def play(
@@ -214,16 +251,21 @@ def play(
     is_silent: bool = True,
 ) -> Outcome:
     """Play the plan; `broken` makes an engine that is broken on purpose."""
+    from crash.together import RunTogether  # it is made of what is above
+
     clock = VirtualTime()
     shared_memory = Path("/dev/shm")  # what is written there need not reach a disk
     place = shared_memory if shared_memory.is_dir() else None
     directory = Path(tempfile.mkdtemp(prefix="exec-crash-", dir=place))
     random.seed(plan.seed)  # what the service itself leaves to chance: its waits, and ids of messages
+    lease_seconds = scenario.lease_seconds if plan.workers == 1 else SHARED_LEASE_SECONDS
+    kind = AloneRun if plan.workers == 1 else RunTogether
 
     async def work() -> Outcome:
-        async with World(directory, clock, scenario.venue) as world:
+        world = World(directory, clock, scenario.venue, accounts=scenario.accounts, lease_seconds=lease_seconds)
+        async with world:
             with broken():
-                return await _Run(plan, scenario, world).play()
+                return await kind(plan, scenario, world).play()
 
     try:
         with _silence() if is_silent else nullcontext():
@@ -234,46 +276,7 @@ def play(
 
 def _is_book(name: str) -> bool:
     """Whether an effect concerns only who owns the account and how its session stands."""
-    return name in ("commit accounts", "commit 2 accounts")
-
-
-async def _bury(seams: Seams, others: set[asyncio.Task[Any]]) -> None:
-    """Take away what is left of a process, without any effect."""
-    seams.die()
-    seams.buried = True
-    while rest := asyncio.all_tasks() - others - {asyncio.current_task()}:
-        for task in rest:
-            task.cancel()
-        await asyncio.wait(rest, timeout=LOOK_SECONDS)
-    for broker in seams.brokers:
-        await broker.__aexit__(None, None, None)
-
-
-@contextmanager
-def _plugin_through(seams: Seams, clock: VirtualTime) -> Iterator[None]:
-    """The service finds the mock, as it is, behind a seam."""
-
-    def create(config: BrokerConfig, settings: Any) -> Any:
-        return SeamBroker(MockBroker(config, settings, clock.now), seams)
-
-    plugin = dataclasses.replace(
-        PLUGIN,
-        create=create,
-        unknown_settle_seconds=SETTLE_SECONDS,
-        absence_view_seconds=ABSENCE_VIEW_SECONDS,
-    )
-
-    def load(name: str) -> BrokerPlugin:
-        if name != PLUGIN.name:
-            raise LookupError(f"only the mock is played with, not {name}")
-        return plugin
-
-    original = bootstrap.load_broker_plugin
-    bootstrap.load_broker_plugin = load
-    try:
-        yield
-    finally:
-        bootstrap.load_broker_plugin = original
+    return name in ("commit accounts", "commit 2 accounts") or is_of_leases(name)
 
 
 @contextmanager

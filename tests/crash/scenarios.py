@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -19,6 +20,7 @@ REJECTED: Outcome = ("REJECTED", "BROKER_REJECTED")
 NOT_PLACED: Outcome = ("REJECTED", "NOT_PLACED")
 TIMED_OUT: Outcome = ("CANCELLED", "TIMEOUT")
 CANCELLED: Outcome = ("CANCELLED", "CANCELLED_BY_USER")
+AT_THE_BROKER = ("SUBMITTED", "PARTIALLY_FILLED")
 FINAL = frozenset({"FILLED", "REJECTED", "CANCELLED", "EXPIRED"})
 
 
@@ -34,6 +36,14 @@ class Scenario:
     ends: Mapping[str, frozenset[Outcome]]
     venue: Mapping[str, Any] = field(default_factory=dict)
     dead_letters: int = 0
+    accounts: tuple[str, ...] = (ACCOUNT,)
+    lease_seconds: float = 15.0
+    #: With how many workers at once it is played, besides alone.
+    workers: tuple[int, ...] = ()
+    #: Whether one worker alone plays it too.
+    alone: bool = True
+    #: So many of the workers come only when the story calls them.
+    late: int = 0
 
     @property
     def text(self) -> str:
@@ -45,13 +55,24 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    name: str, *, dead_letters: int = 0, venue: Mapping[str, Any] | None = None, **ends: Outcome | frozenset[Outcome]
+    name: str,
+    *,
+    dead_letters: int = 0,
+    venue: Mapping[str, Any] | None = None,
+    accounts: tuple[str, ...] = (ACCOUNT,),
+    lease_seconds: float = 15.0,
+    workers: tuple[int, ...] = (),
+    alone: bool = True,
+    late: int = 0,
+    **ends: Outcome | frozenset[Outcome],
 ) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[World], Awaitable[None]]]:
     """Add a scenario."""
 
     def add(play: Callable[[World], Awaitable[None]]) -> Callable[[World], Awaitable[None]]:
         allowed = {key: end if isinstance(end, frozenset) else frozenset({end}) for key, end in ends.items()}
-        SCENARIOS[name] = Scenario(name, play, allowed, venue or {}, dead_letters)
+        SCENARIOS[name] = Scenario(
+            name, play, allowed, venue or {}, dead_letters, accounts, lease_seconds, workers, alone, late
+        )
         return play
 
     return add
@@ -84,16 +105,16 @@ def is_final(document: Document) -> bool:
 
 def at_broker(document: Document) -> bool:
     """Whether the order works at the broker, or has ended."""
-    return document["status"] in ("SUBMITTED", "PARTIALLY_FILLED") or is_final(document)
+    return document["status"] in AT_THE_BROKER or is_final(document)
 
 
-@scenario("market", sig_1=FILLED)
+@scenario("market", workers=(2, 3), sig_1=FILLED)
 async def market(world: World) -> None:
     """A market order that is filled at once."""
     await world.publish(order("sig_1"))
 
 
-@scenario("partials", sig_1=FILLED, venue={"partial_fills": 3, "fill_delay_seconds": 0.1})
+@scenario("partials", workers=(2,), sig_1=FILLED, venue={"partial_fills": 3, "fill_delay_seconds": 0.1})
 async def partials(world: World) -> None:
     """A market order that is filled in three parts."""
     await world.publish(order("sig_1"))
@@ -106,20 +127,25 @@ async def rejected(world: World) -> None:
     await world.publish(order("sig_1"))
 
 
-@scenario("rejected-late", sig_1=REJECTED, venue={"fill_delay_seconds": 0.1})
+@scenario("rejected-late", workers=(2,), sig_1=REJECTED, venue={"fill_delay_seconds": 0.1})
 async def rejected_late(world: World) -> None:
     """The broker takes the order and rejects it then."""
     world.fault("reject-late")
     await world.publish(order("sig_1"))
 
 
-@scenario("timeout", sig_1=TIMED_OUT)
+@scenario("timeout", workers=(2,), sig_1=TIMED_OUT)
 async def timeout(world: World) -> None:
     """A limit order that is not reached in time and is cancelled."""
     await world.publish(resting("sig_1", timeout_seconds=0.5))
 
 
-@scenario("crossing", sig_1=frozenset({FILLED, TIMED_OUT}), venue={"cancel_delay_seconds": 0.4, "partial_fills": 2})
+@scenario(
+    "crossing",
+    workers=(2,),
+    sig_1=frozenset({FILLED, TIMED_OUT}),
+    venue={"cancel_delay_seconds": 0.4, "partial_fills": 2},
+)
 async def crossing(world: World) -> None:
     """A fill that crosses the cancel of a time-out."""
     await world.publish(resting("sig_1", timeout_seconds=0.3))
@@ -127,7 +153,7 @@ async def crossing(world: World) -> None:
     world.set_price("SPY", 229)
 
 
-@scenario("lost-taken", sig_1=FILLED)
+@scenario("lost-taken", workers=(2,), sig_1=FILLED)
 async def lost_taken(world: World) -> None:
     """The broker's answer is lost; it has taken the order."""
     world.fault("lose-answer")
@@ -165,7 +191,7 @@ async def late_commission(world: World) -> None:
     await world.publish(order("sig_1"))
 
 
-@scenario("flip", sig_1=FILLED, sig_2=FILLED, venue={"partial_fills": 2, "fill_delay_seconds": 0.05})
+@scenario("flip", workers=(2,), sig_1=FILLED, sig_2=FILLED, venue={"partial_fills": 2, "fill_delay_seconds": 0.05})
 async def flip(world: World) -> None:
     """Two orders; the second takes the position through zero."""
     await world.publish(order("sig_1"), order("sig_2", side="SELL", quantity=250, price=236.5))
@@ -180,7 +206,7 @@ async def correction(world: World) -> None:
         world.desk.correct(document["order_id"], price=Decimal("235.05"))
 
 
-@scenario("cancel", sig_1=CANCELLED)
+@scenario("cancel", workers=(2,), sig_1=CANCELLED)
 async def cancel(world: World) -> None:
     """Somebody cancels an order that rests at the broker."""
     await world.publish(resting("sig_1", time_in_force="GTC"))
@@ -188,7 +214,7 @@ async def cancel(world: World) -> None:
     await world.command("cancel", "sig_1")
 
 
-@scenario("late-fill", sig_1=CANCELLED)
+@scenario("late-fill", workers=(2,), sig_1=CANCELLED)
 async def late_fill(world: World) -> None:
     """A part is filled after the order was cancelled."""
     await world.publish(resting("sig_1", time_in_force="GTC"))
@@ -223,3 +249,65 @@ async def refused(world: World) -> None:
         order("sig_3"),
         b'{"signal_id": "sig_3", "quantity": 7}',
     )
+
+
+@scenario("idle", lease_seconds=1.0, workers=(2,), sig_1=CANCELLED)
+async def idle(world: World) -> None:
+    """An order rests while only heartbeats are written; it is cancelled, and the service is asked to stop."""
+    await world.publish(resting("sig_1", time_in_force="GTC"))
+    await world.until("sig_1", at_broker)
+    await asyncio.sleep(0.7)
+    await world.command("cancel", "sig_1")
+    await world.until("sig_1", is_final)
+    world.stop()
+
+
+@scenario(
+    "shares", workers=(2, 3), alone=False, accounts=("acc_1", "acc_2"), sig_1=FILLED, sig_2=FILLED, sig_3=CANCELLED
+)
+async def shares(world: World) -> None:
+    """Orders of two accounts, which the workers share; one rests, and is cancelled."""
+    await world.publish(order("sig_1"), order("sig_2", account_id="acc_2"))
+    await world.publish(resting("sig_3", account_id="acc_2", time_in_force="GTC"))
+    await world.until("sig_3", at_broker)
+    await world.command("cancel", "sig_3")
+
+
+@scenario(
+    "joins",
+    workers=(2, 3),
+    alone=False,
+    late=1,
+    accounts=("acc_1", "acc_2"),
+    venue={"partial_fills": 2, "fill_delay_seconds": 0.1},
+    sig_1=FILLED,
+    sig_2=CANCELLED,
+    sig_3=FILLED,
+)
+async def joins(world: World) -> None:
+    """One more worker comes while orders of both accounts are at work, and gets its share."""
+    await world.publish(order("sig_1"), resting("sig_2", account_id="acc_2", time_in_force="GTC"))
+    await world.until("sig_2", at_broker)
+    world.join()
+    await world.publish(order("sig_3", account_id="acc_2"))
+    await world.until("sig_3", is_final)
+    await world.command("cancel", "sig_2")
+
+
+@scenario(
+    "leaves",
+    workers=(2,),
+    alone=False,
+    venue={"partial_fills": 2, "fill_delay_seconds": 0.1},
+    sig_1=FILLED,
+    sig_2=FILLED,
+    sig_3=CANCELLED,
+)
+async def leaves(world: World) -> None:
+    """The worker that serves the account is asked to stop while it sends; another goes on at once."""
+    await world.publish(order("sig_1"), order("sig_2", symbol="QQQ", price=410))
+    await world.publish(resting("sig_3", time_in_force="GTC"))
+    await world.until("sig_1", lambda document: document["status"] != "PENDING", every=0.001)
+    world.stop(world.witness.owner(ACCOUNT))
+    await world.until("sig_3", at_broker)
+    await world.command("cancel", "sig_3")

@@ -8,8 +8,9 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exec_broker_mock.book import Book
 from exec_broker_mock.desk import Desk
@@ -22,17 +23,21 @@ from exec_service.buses import Outgoing
 from exec_service.buses.sqlite import FILE_NAME as BUS_FILE
 from exec_service.buses.sqlite import SqliteBus
 from exec_service.commands import command_document
-from exec_service.service import Service
 from exec_service.settings import Settings
-from exec_service.stores import COMMANDS, Document
+from exec_service.stores import COMMANDS, ORDERS, Document
+from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
 from exec_service.stores.sqlite import SqliteStore
 
 from crash.virtual import VirtualTime
+from crash.witness import Witness
+
+if TYPE_CHECKING:
+    from crash.workers import Worker
 
 ACCOUNT: Final = "acc_1"
-ORDERS, CONFIRMATIONS = "trading-orders", "execution-confirmations"
+ORDERS_TOPIC, CONFIRMATIONS = "trading-orders", "execution-confirmations"
 ORDERS_SUBSCRIPTION, CONFIRMATIONS_SUBSCRIPTION = "trading-orders-sub", "execution-confirmations-sub"
-SUBSCRIPTIONS = {ORDERS_SUBSCRIPTION: ORDERS, CONFIRMATIONS_SUBSCRIPTION: CONFIRMATIONS}
+SUBSCRIPTIONS = {ORDERS_SUBSCRIPTION: ORDERS_TOPIC, CONFIRMATIONS_SUBSCRIPTION: CONFIRMATIONS}
 ACK_DEADLINE_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 120.0
@@ -52,15 +57,19 @@ class World:
     heard: list[Notification] = field(default_factory=list)
     confirmed: list[dict[str, Any]] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
-    #: The one that runs now, or did last; and the one that was asked to stop.
-    service: Service | None = None
-    _stopped: Service | None = None
+    accounts: tuple[str, ...] = (ACCOUNT,)
+    lease_seconds: float = 15.0
+    #: All processes that ever were, the newest last.
+    workers: list[Worker] = field(default_factory=list)
+    #: Asks for one more worker; whoever plays the run sets it.
+    join: Callable[[], object] = lambda: None
 
     async def __aenter__(self) -> World:
         self._store = await self.store().__aenter__()
         self._bus = await self.bus("world").__aenter__()
         self._queue = sqlite3.connect(self.directory / "data" / BUS_FILE, isolation_level=None)
         self._book = Book.in_file(self.directory / "book.sqlite3", self.clock.now)
+        self.witness = Witness(self.directory / "data" / STORE_FILE, self.clock)
         self.faults = Faults(self._book)
         self.market = Venue(self._book)
         self.desk = Desk(self.market)
@@ -68,12 +77,17 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         self._book.close()
+        self.witness.close()
         self._queue.close()
         await self._bus.__aexit__(None, None, None)
         await self._store.__aexit__(None, None, None)
 
     def settings(self, worker_id: str) -> Settings:
         """The service's settings."""
+        return self._settings.model_copy(update={"worker_id": worker_id})
+
+    @cached_property
+    def _settings(self) -> Settings:
         venue = {
             "state_file": str(self.directory / "book.sqlite3"),
             "fill_delay_seconds": 0,
@@ -87,8 +101,8 @@ class World:
         return Settings(
             embedded=True,
             exec_data_dir=self.directory / "data",
-            worker_id=worker_id,
-            accounts={ACCOUNT: {"name": "Main", "broker": "mock", "settings": venue}},
+            worker_lease_seconds=self.lease_seconds,
+            accounts={name: {"name": f"Main {name}", "broker": "mock", "settings": venue} for name in self.accounts},
         )
 
     def store(self) -> SqliteStore:
@@ -105,7 +119,7 @@ class World:
         """As the producer does."""
         data = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
         self.published += [message["signal_id"] for message in messages if not isinstance(message, bytes)]
-        await self._bus.publish(ORDERS, [Outgoing(item) for item in data])
+        await self._bus.publish(ORDERS_TOPIC, [Outgoing(item) for item in data])
 
     def fault(self, kind: str, **options: Any) -> None:
         """Arm a fault of the venue."""
@@ -118,20 +132,19 @@ class World:
     async def command(self, kind: str, signal_id: str) -> None:
         """As the command line does."""
         order_id = OrderKey(SignalId(signal_id)).client_order_id()
+        (order,) = await self.load(ORDERS, {"_id": order_id})
+        reason = {"reason": "Changed my mind"}
         document = command_document(
-            f"{kind}-{signal_id}", kind, order_id, ACCOUNT, {"reason": "Changed my mind"}, "somebody", self.clock.now()
+            f"{kind}-{signal_id}", kind, order_id, order["account_id"], reason, "somebody", self.clock.now()
         )
         await self._store.insert(COMMANDS, [document])
 
-    def stop(self) -> None:
-        """Ask the service to stop in good order."""
-        self._stopped = self.service
-        if self.service is not None:
-            self.service.stop()
-
-    def is_stop_asked(self) -> bool:
-        """Whether the present service was asked to stop."""
-        return self.service is not None and self._stopped is self.service
+    def stop(self, worker_id: str | None = None) -> None:
+        """Ask a worker, or the newest one, to stop in good order."""
+        for worker in reversed(self.workers):
+            if worker_id in (None, worker.worker_id):
+                worker.stop()
+                return
 
     # ------------------------------------------------------------------ what can be seen from outside
 
@@ -146,7 +159,7 @@ class World:
 
     async def order(self, signal_id: str) -> Document | None:
         """The order as the journal has it."""
-        found = await self.load("orders", {"signal_id": signal_id})
+        found = await self.load(ORDERS, {"signal_id": signal_id})
         return found[0] if found else None
 
     def waiting_messages(self) -> int:
