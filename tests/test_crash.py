@@ -6,6 +6,7 @@ All of it: ``nox -s crash``.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from pathlib import Path
 
@@ -24,6 +25,8 @@ TEETH = ("resends", "position-later", "disowns-commits", "lost-is-rejected")
 TEETH_TOGETHER = ("sends-unsure", "takes-unfenced", "absent-early", "renews-lost", "keeps-working")
 ALONE = [name for name, scenario in SCENARIOS.items() if scenario.alone]
 TOGETHER = [(name, workers) for name, scenario in SCENARIOS.items() for workers in scenario.workers]
+#: A story takes the same course each time.
+undisturbed = functools.cache(points.undisturbed)
 
 
 def wrong(outcomes: list[Outcome]) -> list[str]:
@@ -39,7 +42,7 @@ def task_at(course: Outcome, effect: str, variant: Variant) -> points.Task:
 
 
 def test_every_point_of_a_market_order() -> None:
-    course = points.undisturbed("market", 0)
+    course = undisturbed("market", 0)
     assert wrong([course]) == []
     tasks = list(points.tasks(course, twice=False))
     assert len(tasks) == 4 * len(course.lives[0]) >= 4 * 16
@@ -50,7 +53,7 @@ def test_every_point_of_a_market_order() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ALONE if name != "market"])
 def test_a_point_of_every_story_and_one_of_the_recovery_from_it(name: str) -> None:
-    course = points.undisturbed(name, 0)
+    course = undisturbed(name, 0)
     assert wrong([course]) == []
     task = random.Random(name).choice([task for task in points.tasks(course, twice=True) if task.twice])
     first, again = points.work(task)
@@ -59,7 +62,7 @@ def test_a_point_of_every_story_and_one_of_the_recovery_from_it(name: str) -> No
 
 @pytest.mark.parametrize("heir", ["same", "another"])
 def test_a_stop_and_then_another_while_leases_are_written(heir: str) -> None:
-    course = points.undisturbed("market", 0)
+    course = undisturbed("market", 0)
     tasks = [task for task in points.recoveries(course) if task.plan.heir == heir]
     outcomes = [out for task in tasks if task.plan.points[1].variant is Variant.AFTER for out in points.work(task)]
     assert wrong(outcomes) == []
@@ -70,7 +73,7 @@ def test_a_stop_and_then_another_while_leases_are_written(heir: str) -> None:
 
 @pytest.mark.parametrize(("name", "workers"), TOGETHER)
 def test_a_point_of_every_story_that_several_workers_share(name: str, workers: int) -> None:
-    course = points.undisturbed(name, 0, workers=workers)
+    course = undisturbed(name, 0, workers=workers)
     assert wrong([course]) == []
     tasks = list(points.tasks(course, twice=False))
     task = random.Random(f"{name} {workers}").choice(tasks)
@@ -78,7 +81,7 @@ def test_a_point_of_every_story_that_several_workers_share(name: str, workers: i
 
 
 def test_what_was_being_sent_before_a_pause_may_come_late_and_is_a_matter_for_people() -> None:
-    course = points.undisturbed("market", 0, workers=2)
+    course = undisturbed("market", 0, workers=2)
     task = task_at(course, "send sig_1", Variant.PAUSED_BEFORE)
     (outcome,) = points.work(task)
     assert wrong([outcome]) == []
@@ -87,7 +90,7 @@ def test_what_was_being_sent_before_a_pause_may_come_late_and_is_a_matter_for_pe
 
 
 def test_a_worker_that_was_paused_writes_nothing_and_says_so() -> None:
-    course = points.undisturbed("market", 0, workers=2)
+    course = undisturbed("market", 0, workers=2)
     (outcome,) = points.work(task_at(course, "commit accounts", Variant.PAUSED_BEFORE))
     assert wrong([outcome]) == []
     assert outcome.late == 0
@@ -116,7 +119,7 @@ def test_a_run_is_repeated_exactly_by_its_plan() -> None:
 
 
 def test_a_run_of_two_workers_is_repeated_exactly_by_its_plan() -> None:
-    course = points.undisturbed("market", 3, workers=2)
+    course = undisturbed("market", 3, workers=2)
     plan = task_at(course, "commit sig_1 SUBMITTING", Variant.STALLED_AFTER).plan
     first, second = (play(plan, SCENARIOS[plan.scenario]) for _ in range(2))
     assert first == second
@@ -142,7 +145,7 @@ def test_what_is_found_is_said_with_what_repeats_it(capsys: pytest.CaptureFixtur
 
 
 def test_what_was_refused_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    course = points.undisturbed("market", 0, workers=2)
+    course = undisturbed("market", 0, workers=2)
     plan = task_at(course, "commit accounts", Variant.PAUSED_BEFORE).plan
     assert main(str(plan).split()) == 0
     said = capsys.readouterr().out

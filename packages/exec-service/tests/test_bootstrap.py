@@ -66,15 +66,16 @@ def told(workers: int, **fields: object) -> tuple[str, ...]:
     return ()
 
 
-def test_several_workers_need_a_mock_venue_that_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_known_whether_a_mock_venue_is_one_process_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_memory(**fields: object) -> bool:
+        return bootstrap.has_mock_in_memory(Settings(**{"embedded": True, "accounts": {"a": BOOK}, **fields}))
+
     monkeypatch.delenv("MOCK_BROKER_STATE_FILE", raising=False)
-    assert told(2) == ()
-    assert told(1, accounts={"a": MEMORY}) == ()
-    for fields in ({"accounts": {"a": BOOK, "b": MEMORY, "c": MEMORY}}, {"accounts": {}, "use_mock_broker": True}):
-        (problem,) = told(2, **fields)
-        assert problem.startswith("MOCK_BROKER_STATE_FILE is missing")
+    assert not in_memory()
+    assert in_memory(accounts={"a": BOOK, "b": MEMORY})
+    assert in_memory(accounts={}, use_mock_broker=True)
     monkeypatch.setenv("MOCK_BROKER_STATE_FILE", "book.sqlite3")
-    assert told(2, accounts={"a": MEMORY}) == ()
+    assert not in_memory(accounts={"a": MEMORY})
 
 
 def test_each_worker_needs_an_id_and_a_port_of_its_own() -> None:

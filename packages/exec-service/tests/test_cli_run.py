@@ -31,7 +31,6 @@ SOMEBODY = json.dumps({"a": {"name": "A", "broker": "mock"}})
     [
         (["--embedded"], {}, "No account is configured"),
         ([], {}, "--embedded"),
-        ([*MOCK, "--workers", "2"], {}, "MOCK_BROKER_STATE_FILE is missing"),
         ([*MOCK, "--workers", "65"], {}, "--workers"),
         (["--embedded", "--workers", "2"], {"ACCOUNTS": NOBODY}, "exec-broker-nobody"),
         ([*MOCK, "--workers", "0"], {}, "--workers"),

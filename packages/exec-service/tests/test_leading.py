@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 
@@ -72,3 +73,13 @@ async def test_each_worker_is_told_its_number_its_id_and_the_options(tmp_path: P
     assert command.endswith("-m exec_service run --embedded --use-mock-broker --workers 3 --as-worker 2 w-2 9")
     assert [force.name(number) for number in (1, 2, 3)] == ["w-1", "w-2", "w-3"]
     assert force.patience_seconds > chosen.shutdown_timeout_seconds + 1
+
+
+def test_workers_started_meanwhile_meet_at_one_mock_venue_that_ends_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(leading.MOCK_VENUE, raising=False)
+    assert leading.MOCK_VENUE not in os.environ
+    with leading.one_mock_venue():
+        file = Path(os.environ[leading.MOCK_VENUE])
+        assert file.parent.is_dir()
+    assert leading.MOCK_VENUE not in os.environ
+    assert not file.parent.exists()

@@ -152,29 +152,32 @@ def check(settings: Settings, *, workers: int = 1) -> None:
     :raises ConfigurationError: a plugin is missing or broken, or its settings cannot be used; all mistakes at once.
     """
     found = list(_worker_problems(settings, workers))
-    in_memory = False
-    configs = [settings.broker_config(account) for account in settings.accounts_or_mock.values()]
-    if settings.serves_any_account:
-        configs.append(BrokerConfig(MOCK, AccountId("any")))
-    for config in configs:
+    for config in _configs(settings):
         try:
-            made = plugin_settings(load_broker_plugin(config.broker), config)
-            in_memory |= config.broker == MOCK and getattr(made, "state_file", None) is None
+            plugin_settings(load_broker_plugin(config.broker), config)
         except ConfigurationError as error:
             found.extend(error.problems)
         except PluginError as error:
             found.append(f"account {config.account_id}: {error}")
-    if in_memory and workers > 1:
-        found.append(
-            f"MOCK_BROKER_STATE_FILE is missing: without it each of the {workers} processes would have a mock venue of "
-            "its own, which forgets its orders with it"
-        )
     try:
         make_notifiers()
     except ConfigurationError as error:
         found.extend(error.problems)
     if found:
         raise ConfigurationError(*found)
+
+
+def has_mock_in_memory(settings: Settings) -> bool:
+    """Whether a mock account keeps its venue in the memory of one process; the settings have passed `check`."""
+    mocks = [config for config in _configs(settings) if config.broker == MOCK]
+    made = [plugin_settings(load_broker_plugin(config.broker), config) for config in mocks]
+    return any(getattr(one, "state_file", None) is None for one in made)
+
+
+def _configs(settings: Settings) -> list[BrokerConfig]:
+    """What each account's broker is made of; with one for the mock where it serves any account."""
+    configs = [settings.broker_config(account) for account in settings.accounts_or_mock.values()]
+    return [*configs, BrokerConfig(MOCK, AccountId("any"))] if settings.serves_any_account else configs
 
 
 def _worker_problems(settings: Settings, workers: int) -> Iterator[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from exec_core.errors import ConfigurationError
 
@@ -21,6 +24,23 @@ logger = logging.getLogger(__name__)
 #: What is left to a worker that was asked to stop while it was being loaded, on a slow machine.
 LOADING_SECONDS = 7.0
 PORT_CHECK_SECONDS = 0.5
+
+
+#: Where the mock brokers of several processes meet.
+MOCK_VENUE = "MOCK_BROKER_STATE_FILE"
+
+
+@contextmanager
+def one_mock_venue() -> Iterator[None]:
+    """Let the workers started meanwhile meet at one mock venue, where each would have one of its own in memory, and an
+    account that another worker takes over would lose its orders there. It ends with them, as one in memory does."""
+    with TemporaryDirectory(prefix="exec-mock-venue-", ignore_cleanup_errors=True) as place:
+        os.environ[MOCK_VENUE] = str(Path(place) / "venue.sqlite3")
+        try:
+            logger.info("The workers share one mock venue, which ends with them; name %s to keep it", MOCK_VENUE)
+            yield
+        finally:
+            del os.environ[MOCK_VENUE]
 
 
 async def lead(settings: Settings, workers: int, options: Sequence[str]) -> int:

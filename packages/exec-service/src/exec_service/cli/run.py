@@ -88,10 +88,13 @@ def _lead(settings: Settings, workers: int, options: list[str]) -> int:
     from itertools import count
 
     from exec_service import bootstrap
-    from exec_service.leading import lead
+    from exec_service.leading import lead, one_mock_venue
 
     bootstrap.check(settings, workers=workers)
-    with _logging(settings, count(1), parent=True):
+    with ExitStack() as entered:
+        entered.enter_context(_logging(settings, count(1), parent=True))
+        if bootstrap.has_mock_in_memory(settings):
+            entered.enter_context(one_mock_venue())
         return asyncio.run(lead(settings, workers, options))
 
 
