@@ -9,7 +9,7 @@ from rig import Rig
 
 
 async def test_pending_and_fresh_is_sent(rig: Rig) -> None:
-    rig.faults.script("login", seconds=2.5)
+    rig.faults.script("login", seconds=5)
     async with rig.service(crash=True):
         await rig.publish(order("sig_1"))
         await rig.reaches("sig_1", "PENDING")
@@ -21,7 +21,7 @@ async def test_pending_and_fresh_is_sent(rig: Rig) -> None:
 async def test_pending_and_stale_is_refused(rig: Rig) -> None:
     """P6: it grew old while nobody looked."""
     rig.options["order_max_age_seconds"] = 1000
-    rig.faults.script("login", seconds=2)
+    rig.faults.script("login", seconds=4)
     async with rig.service(crash=True):
         await rig.publish(order("sig_1", created_at=ago(900)))
         await rig.reaches("sig_1", "PENDING")

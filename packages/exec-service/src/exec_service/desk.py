@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 
 from exec_core.broker import Availability, BrokerConfig, BrokerPlugin
 from exec_core.clock import Clock
@@ -69,7 +68,7 @@ class AccountDesk:
             self.receiver,
             clock,
             settle_seconds=plugin.unknown_settle_seconds if settle_seconds is None else settle_seconds,
-            sender_done_at=clock() + timedelta(seconds=ownership.sender_done_after_seconds),
+            sender_done_after_seconds=ownership.sender_done_after_seconds,
         )
         self.canceller = Canceller(
             self.account_id,

@@ -66,7 +66,7 @@ class Settler:
         clock: Clock,
         *,
         settle_seconds: float,
-        sender_done_at: datetime,
+        sender_done_after_seconds: float,
     ) -> None:
         self._account_id = account_id
         self._plugin = plugin
@@ -77,7 +77,10 @@ class Settler:
         self._clock = clock
         self._settle = timedelta(seconds=settle_seconds)
         self._apart = timedelta(seconds=plugin.absence_view_seconds)
-        self._sender_done_at = sender_done_at
+        #: By the running clock of this machine, which nobody sets.
+        self._sender_done_at = _running_time() + sender_done_after_seconds
+        #: Per order: since when, by that clock, it is as quiet as it is; and by what the other clocks say.
+        self._quiet: dict[ClientOrderId, tuple[tuple[datetime, datetime], float]] = {}
         self._tasks: dict[ClientOrderId, asyncio.Task[None]] = {}
         self._changed: dict[ClientOrderId, asyncio.Event] = {}
         self._later: set[ClientOrderId] = set()
@@ -138,6 +141,7 @@ class Settler:
         changed = self._changed[order_id]
         waits = exponential(FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS)
         absent_since: datetime | None = None
+        seen_absent_at = 0.0
         wait = after_seconds
         try:
             while True:
@@ -167,15 +171,15 @@ class Settler:
                     absent_since = None
                     await self._unsettled(entry)
                 elif absent_since is None:
-                    absent_since = found.view.as_of
+                    absent_since, seen_absent_at = found.view.as_of, _running_time()
                     wait = self._apart.total_seconds()
-                elif found.view.as_of - absent_since >= self._apart:
+                elif (apart := self._time_between(absent_since, seen_absent_at, found)) >= self._apart:
                     first = f"{absent_since:%H:%M:%S} and {found.view.as_of:%H:%M:%S} UTC"
                     text = f"The broker shows no trace of the order, in two complete views ({first}): it was not placed"
                     await self._execution.apply(order_id, ProvenAbsent(text))
                     return
                 else:
-                    wait = (self._apart - (found.view.as_of - absent_since)).total_seconds() + 0.01
+                    wait = (self._apart - apart).total_seconds() + 0.01
         except LeaseLost:
             return  # the account is another worker's now
         except Exception:
@@ -184,6 +188,7 @@ class Settler:
             self._later.add(order_id)
         finally:
             self._changed.pop(order_id, None)
+            self._quiet.pop(order_id, None)
 
     def _ended(self, order_id: ClientOrderId, task: asyncio.Task[None]) -> None:
         """A look is over; one that failed is taken up again."""
@@ -197,13 +202,27 @@ class Settler:
         return order.status in AT_THE_BROKER or lacks_fills(order)
 
     def _counts(self, order: Order, found: Found) -> bool:
-        """Whether a view without a trace is evidence that the broker never had the order."""
+        """Whether a view without a trace is evidence that the broker never had the order.
+
+        The settle time must be over by what the clocks say, ours and the venue's, and by how long we have waited here
+        ourselves: a clock that was set in between tells nothing.
+        """
         sent_at, linked_since = order.sent_at, self._session.linked_since
         if sent_at is None or linked_since is None:
             return False
-        quiet_from = max(sent_at, linked_since) + self._settle
+        now = _running_time()
+        since, begun = self._quiet.setdefault(order.client_order_id, ((sent_at, linked_since), now))
+        if since != (sent_at, linked_since):
+            self._quiet[order.client_order_id] = ((sent_at, linked_since), now)
+            begun = now
+        waited = now >= self._sender_done_at and now - begun >= self._settle.total_seconds()
         view = found.view
-        return view.as_of >= max(quiet_from, self._sender_done_at) and view.proves_absence_since(sent_at)
+        settled = view.as_of >= max(sent_at, linked_since) + self._settle
+        return waited and settled and view.proves_absence_since(sent_at)
+
+    def _time_between(self, first: datetime, first_seen_at: float, found: Found) -> timedelta:
+        """How far apart two views are, by the clock that says less."""
+        return min(found.view.as_of - first, timedelta(seconds=_running_time() - first_seen_at))
 
     async def _book(self, order_id: ClientOrderId, found: Found) -> bool:
         """Book what was found; whether nothing is in doubt any more."""
@@ -246,3 +265,8 @@ class Settler:
 def lacks_fills(order: Order) -> bool:
     """Whether the broker counts more as filled than its executions have told."""
     return order.reported_filled_quantity is not None and order.reported_filled_quantity > order.filled_quantity
+
+
+def _running_time() -> float:
+    """Seconds by a clock that only ever goes on."""
+    return asyncio.get_running_loop().time()
