@@ -1,10 +1,15 @@
-"""For all tests: the real servers (see ``tests/real_servers.py``), and text that pytest-xdist could not send on."""
+"""For all tests: real servers (``tests/real_servers.py``), patience, and text that pytest-xdist could not send on."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["real_servers"]
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("exec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("exec")
 
 
 @pytest.hookimpl(tryfirst=True)
