@@ -27,7 +27,7 @@ ELSEWHERE = "tabnanny"
 Failed = dict[str, dict[int, str]]
 
 
-def suite(name: str, subject: str = "Right", *, patience: float = 10.0, sdk: str = ELSEWHERE, extra: str = "") -> str:
+def suite(name: str, subject: str = "Right", *, patience: float = 20.0, sdk: str = ELSEWHERE, extra: str = "") -> str:
     """The suite of one notifier."""
     return SUITE.format(name=name, subject=subject, patience=patience, sdk=sdk, extra=extra)
 

@@ -22,7 +22,7 @@ class BrokerSuite(Guarded):
     """The plugin under test: the name of an installed one, or its record."""
     venue: ClassVar[type[Venue]]
     """The far side; made anew for each card."""
-    patience_seconds: ClassVar[float] = 10.0
+    patience_seconds: ClassVar[float] = 20.0
     """How long a card waits for something that must happen."""
     sdk_modules: ClassVar[tuple[str, ...]] = ()
     """Modules that must not be imported before a session is entered, beside those of the plugin's requirements."""

@@ -28,7 +28,7 @@ class NotifierSuite(Guarded):
     """The plugin under test: the name of an installed one, or its record."""
     far_side: ClassVar[type[FarSide]]
     """The far side; made anew for each card."""
-    patience_seconds: ClassVar[float] = 10.0
+    patience_seconds: ClassVar[float] = 20.0
     """How long a card waits for each call, and for something that must happen."""
     sdk_modules: ClassVar[tuple[str, ...]] = ()
     """Modules that must not be imported with the plugin, because they take a while: SDKs, HTTP clients."""
