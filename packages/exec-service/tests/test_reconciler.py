@@ -303,10 +303,16 @@ async def test_a_modification_by_hand_is_found_and_cleared_when_it_is_taken_back
     assert (await rig.load("accounts"))[0].get("halted") is None
 
 
-async def test_a_quantity_that_somebody_raises_stops_the_account(rig: Rig) -> None:
-    async with rig.service():
+async def test_a_quantity_that_somebody_raises_stops_the_account_without_waiting_for_the_next_time(rig: Rig) -> None:
+    rig.options["reconciliation_seconds"] = 3600.0
+    async with rig.service() as service:
         await rig.publish(order("sig_1", **RESTING))
         name = (await rig.reaches("sig_1", "SUBMITTED"))["order_id"]
+
+        async def has_looked() -> bool:
+            return service.desks["acc_1"].reconciler.looks > 0
+
+        await rig.until(has_looked, "the look after the connect is over", seconds=PATIENCE)
         rig.desk.modify(name, quantity=Decimal(150))
         assert (await appears(rig, "BEYOND_ASKED"))["figures"] == {"asked": 100, "total": 150}
         await is_told(rig, STOPPED, "150 filled or working", 1)

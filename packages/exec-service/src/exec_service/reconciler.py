@@ -125,14 +125,14 @@ class Reconciler:
             self.look_soon()
 
     def _on_change(self, before: Order | None, after: Entry) -> None:
-        """An order of ours is beyond what was asked, or the broker does not show it any more, or does again."""
+        """An order of ours may be beyond what was asked; or the broker does not show it any more, or does again."""
         order = after.order
         if order.request.account_id != self._account_id:
             return
         was = None if before is None else before.attention
         is_news = order.attention != was and NOT_SHOWN in (was, order.attention)
         has_filled = before is None or before.filled_quantity != order.filled_quantity
-        if is_news or (has_filled and by_our_books(order) is not None):
+        if is_news or _may_grow(before, order) or (has_filled and by_our_books(order) is not None):
             self.look_soon()
 
     # ------------------------------------------------------------------ when to look
@@ -332,6 +332,16 @@ class Reconciler:
             for position in closed
             if position.residual_quantity
         ]
+
+
+def _may_grow(before: Order | None, order: Order) -> bool:
+    """Whether the broker has just told of more than was asked: a raised quantity, or one more order under the id."""
+    asked, quantity = order.asked_quantity, order.quantity
+    raised = asked is not None and quantity is not None and quantity > asked
+    if before is None:
+        return raised or order.has_several_ids
+    more = len(order.broker_order_ids) > max(1, len(before.broker_order_ids))
+    return more or (raised and quantity != before.quantity)
 
 
 def _all(found: Iterable[Finding | None]) -> list[Finding]:
