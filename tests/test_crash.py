@@ -97,6 +97,12 @@ def test_a_worker_that_was_paused_writes_nothing_and_says_so() -> None:
     assert outcome.refused["commit accounts"] == 1
 
 
+def test_no_time_runs_out_for_an_order_of_which_it_turns_out_that_nothing_was_sent() -> None:
+    # A stalled worker goes on: the send is given up because its lease is in doubt, and its time-out fires, at once.
+    course = undisturbed("crossing", 0, workers=2)
+    assert wrong(points.work(task_at(course, "acknowledge 1", Variant.STALLED_BEFORE))) == []
+
+
 @pytest.mark.parametrize("name", ["flip", "timeout"])
 def test_a_storm(name: str) -> None:
     outcome = play(Plan(name, 8, storm=True), SCENARIOS[name])

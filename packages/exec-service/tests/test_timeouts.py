@@ -69,12 +69,12 @@ async def test_a_time_out_of_an_account_that_is_anothers_by_now_is_left_to_that_
     late = Entry(OrderRecord(order, Source("digest", NOW), 1, "mock"))
     asked: asyncio.Future[asyncio.Task[Any] | None] = asyncio.get_running_loop().create_future()
 
-    async def apply(_order_id: str, _event: object) -> Entry:
+    async def submit(_decide: object) -> None:
         asked.set_result(asyncio.current_task())
         raise LeaseLost("taken over")
 
-    execution: Any = SimpleNamespace(apply=apply)
-    ledger: Any = SimpleNamespace(changed=[], get=lambda _order_id: late)
+    execution: Any = None
+    ledger: Any = SimpleNamespace(changed=[], get=lambda _order_id: late, submit=submit)
     session: Any = None
     later = NOW.replace(hour=16)
     canceller = Canceller(

@@ -26,7 +26,7 @@ from exec_service.logs import order_log
 from exec_service.records import OrderRecord
 from exec_service.session import AccountSession
 from exec_service.stores import LeaseLost
-from exec_service.units import Entry
+from exec_service.units import Entry, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +155,15 @@ class Canceller:
             return
         seconds = timeout_of(entry.record, self._default_seconds)
         reason = f"Not filled within {seconds:g} s"
+
+        def decide(unit: Unit) -> None:
+            # Asked again in its turn: what was decided before it may say that nothing was sent, so that no time runs.
+            due = deadline_of(unit.entry(order_id).record, self._default_seconds)
+            if due is not None and due <= unit.now:
+                self._execution.apply_in(unit, order_id, CancelAsked(ReasonCode.TIMEOUT, reason))
+
         with contextlib.suppress(LeaseLost):  # the account is another worker's now, which watches the same deadline
-            await self._execution.apply(order_id, CancelAsked(ReasonCode.TIMEOUT, reason))
+            await self._ledger.submit(decide)
 
     async def _cancel(self, order_id: ClientOrderId) -> None:
         """Ask the broker until the order has ended."""
