@@ -11,6 +11,7 @@ import pytest
 from exec_broker_mock.broker import MockBroker
 from exec_core import BrokerOrderId, ExecutionId, Fill, FillReport, Side
 from exec_core.clock import utc_now
+from exec_core.errors import AnnouncedBreak
 from exec_core.events import CancelAsked
 from exec_core.orders import ReasonCode
 from exec_service.receiving import Receiver
@@ -97,6 +98,24 @@ async def test_an_order_that_grows_old_while_its_commit_waits_is_not_sent(
         document = await rig.reaches("sig_1", "REJECTED", "FILLED")
     assert document["reason_code"] == "STALE"
     assert rig.at_broker() == []
+
+
+async def test_an_order_that_meets_an_announced_break_is_held_however_long_that_lasts(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, place = [], MockBroker.place_order
+
+    async def closed(self: MockBroker, placed: Any) -> Any:
+        tries.append(placed)
+        if len(tries) <= 5:  # more often than an unreachable broker is tried
+            raise AnnouncedBreak("back at 00:45")
+        return await place(self, placed)
+
+    monkeypatch.setattr(MockBroker, "place_order", closed)
+    async with rig.service():
+        await rig.publish(order("sig_1"))
+        await rig.reaches("sig_1", "FILLED")
+    assert len(tries) == 6
 
 
 async def test_an_adapter_that_cancels_its_own_call_has_given_no_answer(

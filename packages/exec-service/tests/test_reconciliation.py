@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from exec_core.broker import Found, View
+from exec_core.broker import BrokerPosition, Found, View
 from exec_core.fills import Fill
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, SignalId
 from exec_core.instruments import AssetClass, Instrument, Right
@@ -36,7 +36,7 @@ from exec_service.reconciliation import (
     look_of,
     missing,
 )
-from exec_service.reconciliation_positions import Holding, compare_positions
+from exec_service.reconciliation_positions import Holding, compare_positions, held_by_broker
 from exec_service.recovery import NOT_SHOWN
 from exec_service.stores import Document
 from hypothesis import given
@@ -314,6 +314,22 @@ class TestPositions:
         first = compare_positions([holding(USD, "5")], [holding(USD, "5")], [holding(SPY, "7")])
         second = compare_positions([], [], [holding(SPY, "7")])
         assert first.findings.keys() == second.findings.keys()
+
+
+class TestOtherNames:
+    """A venue has several names for one instrument; an order used one of them."""
+
+    MONTH = Instrument("CL", AssetClass.FUTURE, expiry="202701")
+    LAST_DAY = Instrument("CL", AssetClass.FUTURE, expiry="20261221")
+
+    def test_a_position_bears_the_name_that_our_orders_used(self) -> None:
+        told = BrokerPosition(self.LAST_DAY, D(2), also_known_as=(self.MONTH,))
+        ours = [holding(self.MONTH, "2")]
+        assert compare_positions(ours, ours, held_by_broker([told], ours)).findings == {}
+
+    def test_a_position_that_is_not_ours_keeps_its_first_name(self) -> None:
+        told = BrokerPosition(self.LAST_DAY, D(2), also_known_as=(self.MONTH,))
+        assert held_by_broker([told], [holding(SPY, "1")]) == [holding(self.LAST_DAY, "2")]
 
 
 def holding(instrument: Instrument, quantity: str, product: str | None = None) -> Holding:

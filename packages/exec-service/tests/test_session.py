@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 from exec_broker_mock.broker import PLUGIN
 from exec_core.broker import Availability, AvailabilityState, Broker
+from exec_core.errors import AnnouncedBreak
 from exec_core.guard import GuardedBroker
 from exec_core.reports import Report
 from exec_service.session import AccountSession
@@ -58,3 +59,21 @@ async def test_the_line_is_up_since_the_adapter_mended_it() -> None:
 
 async def _ignore(_report: Report) -> None:
     return
+
+
+class ClosedBroker(MendingBroker):
+    """A venue that is closed as it announced."""
+
+    async def __aenter__(self) -> Self:
+        raise AnnouncedBreak("back at 00:45")
+
+
+async def test_a_venue_that_is_closed_as_announced_is_no_venue_that_cannot_be_reached() -> None:
+    session = AccountSession("acc", lambda: GuardedBroker(cast(Broker, ClosedBroker()), PLUGIN), _ignore, lambda: START)
+    running = asyncio.create_task(session.run())
+    try:
+        await session.attempted.wait()
+        assert session.availability() == Availability(AvailabilityState.ANNOUNCED_BREAK, START, "back at 00:45")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

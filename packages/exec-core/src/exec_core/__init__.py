@@ -16,6 +16,7 @@ from exec_core.broker import (
 )
 from exec_core.capabilities import Capabilities, Idempotency
 from exec_core.errors import (
+    AnnouncedBreak,
     AuthenticationFailed,
     BrokerError,
     CancelRejected,
@@ -45,6 +46,7 @@ from exec_core.sides import Side
 __all__ = [
     "AccountId",
     "AccountSummary",
+    "AnnouncedBreak",
     "AssetClass",
     "AuthenticationFailed",
     "Availability",

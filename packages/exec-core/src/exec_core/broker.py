@@ -110,12 +110,17 @@ class Snapshot(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class BrokerPosition:
-    """What the broker says the account holds; `quantity` is signed, negative for short."""
+    """What the broker says the account holds; `quantity` is signed, negative for short.
+
+    `also_known_as` are other names of the same instrument that an order may have used: a future's contract month in
+    place of its last trading day, the venue's own symbol.
+    """
 
     instrument: Instrument
     quantity: Decimal
     average_price: Decimal | None = None
     product: str | None = None
+    also_known_as: tuple[Instrument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,8 @@ class AccountSummary:
     equity: Decimal | None = None
     cash: Decimal | None = None
     buying_power: Decimal | None = None
+    initial_margin: Decimal | None = None
+    maintenance_margin: Decimal | None = None
 
 
 class AvailabilityState(StrEnum):

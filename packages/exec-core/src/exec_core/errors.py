@@ -57,6 +57,10 @@ class ConnectionFailed(NotSent):
     """The venue cannot be reached, so nothing was sent."""
 
 
+class AnnouncedBreak(ConnectionFailed):
+    """The venue is closed to us as it announced (a nightly restart, a weekend): nothing was sent; hold orders."""
+
+
 class AuthenticationFailed(NotSent):
     """The venue wants a (new) login, so nothing was sent."""
 

@@ -14,7 +14,14 @@ from collections.abc import Callable
 
 from exec_core.broker import Availability, AvailabilityState
 from exec_core.clock import Clock
-from exec_core.errors import AuthenticationFailed, NotSent, OrderRejected, OrderUnsupported, OutcomeUnknown
+from exec_core.errors import (
+    AnnouncedBreak,
+    AuthenticationFailed,
+    NotSent,
+    OrderRejected,
+    OrderUnsupported,
+    OutcomeUnknown,
+)
 from exec_core.events import AnswerLost, Dispatched, Refused, SendFailed, Withdrawn
 from exec_core.identifiers import ClientOrderId
 from exec_core.orders import OrderStatus, ReasonCode
@@ -178,8 +185,8 @@ class Dispatcher:
                     failure = await self._attempt(entry)
                     if failure is None:
                         continue
-                    if isinstance(failure, AuthenticationFailed | _LeaseInDoubt):
-                        wait = 1.0  # no attempt at the broker: it was not asked
+                    if isinstance(failure, AuthenticationFailed | AnnouncedBreak | _LeaseInDoubt):
+                        wait = 1.0  # not refused for that: a person, the end of the break, or the store is waited for
                     else:
                         tries += 1
                         if tries > self._max_retries:

@@ -291,7 +291,8 @@ class Reconciler:
         if not listed.view.complete:
             logger.debug("Account %s: the list of positions is not complete, and proves nothing", self._account_id)
             return Look()
-        theirs, after = held_by_broker(listed.items), await self._holdings()
+        after = await self._holdings()
+        theirs = held_by_broker(listed.items, [*before, *after])
         doubtful = list(_instruments(order for order in self._live().values() if _is_in_doubt(order)))
         look = compare_positions(before, after, theirs, doubtful)
         if any(_is_small(finding) for finding in look.findings.values()):

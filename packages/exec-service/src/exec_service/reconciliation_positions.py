@@ -38,9 +38,15 @@ class Holding:
 Line = tuple[int, Holding]
 
 
-def held_by_broker(positions: Iterable[BrokerPosition]) -> list[Holding]:
-    """The broker's lines, in our words."""
-    return [Holding(line.instrument, line.quantity, line.product) for line in positions]
+def held_by_broker(positions: Iterable[BrokerPosition], ours: Iterable[Holding]) -> list[Holding]:
+    """The broker's lines, each under the name that `ours` have for it, where the broker knows it by several."""
+    known = {_identity(line.instrument) for line in ours}
+    return [Holding(_name(line, known), line.quantity, line.product) for line in positions]
+
+
+def _name(line: BrokerPosition, known: Collection[str]) -> Instrument:
+    names = (line.instrument, *line.also_known_as)
+    return next((name for name in names if _identity(name) in known), line.instrument)
 
 
 def is_same(one: Holding, other: Holding) -> bool:

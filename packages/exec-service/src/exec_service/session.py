@@ -12,7 +12,7 @@ from datetime import datetime
 
 from exec_core.broker import Availability, AvailabilityState
 from exec_core.clock import Clock
-from exec_core.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed
+from exec_core.errors import AnnouncedBreak, AuthenticationFailed, ConfigurationError, ConnectionFailed
 from exec_core.guard import GuardedBroker
 from exec_core.reports import Report
 
@@ -81,6 +81,8 @@ class AccountSession:
                 await self._session()
             except AuthenticationFailed as error:
                 self._is_down(AvailabilityState.LOGIN_NEEDED, error)
+            except AnnouncedBreak as error:
+                self._is_down(AvailabilityState.ANNOUNCED_BREAK, error)
             except (ConnectionFailed, ConfigurationError) as error:
                 self._is_down(AvailabilityState.DISCONNECTED, error)
             except Exception as error:
