@@ -75,3 +75,36 @@ def test_what_is_not_declared_is_refused_by_name(request_: OrderRequest, sentenc
 
 def test_combinations_are_taken_where_they_are_declared() -> None:
     assert replace(STOCKS, combinations=True).refusal(replace(PLAIN, legs=LEGS)) is None
+
+
+MONEY_ONLY = replace(STOCKS, cash_only_buys=frozenset({AssetClass.CRYPTO}))
+COINS = replace(CRYPTO, quantity=Decimal("0.3333"), reference_price=Decimal("60000.55"))
+
+
+def test_what_is_sold_for_money_only_is_bought_for_quantity_times_price_in_cents() -> None:
+    taken = MONEY_ONLY.as_taken(COINS)
+    assert (taken.quantity, taken.cash_quantity) == (None, Decimal("19998.18"))
+    assert MONEY_ONLY.refusal(taken) is None
+    assert MONEY_ONLY.as_taken(taken) == taken
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(COINS, side=Side.SELL),
+        replace(COINS, order_type=OrderType.LIMIT, limit_price=Decimal(60000)),
+        replace(COINS, instrument=Instrument("SPY")),
+        replace(COINS, reference_price=None),
+        replace(COINS, quantity=Decimal("0.00000001"), reference_price=Decimal(1)),
+        replace(COINS, legs=LEGS),
+    ],
+)
+def test_everything_else_stays_as_it_was_asked(request_: OrderRequest) -> None:
+    assert MONEY_ONLY.as_taken(request_) == request_
+    assert STOCKS.as_taken(request_) == request_
+
+
+def test_without_a_price_it_is_refused_and_the_sentence_says_what_to_give() -> None:
+    refusal = MONEY_ONLY.refusal(replace(COINS, reference_price=None))
+    assert refusal is not None
+    assert "give a cash_quantity, or a price" in refusal

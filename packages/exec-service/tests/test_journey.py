@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from exec_broker_mock.broker import PLUGIN
+from exec_core.instruments import AssetClass
 from messages import order
 from rig import Rig
 
@@ -184,3 +187,19 @@ async def test_the_other_dialect_is_understood(rig: Rig, dialect: dict[str, str]
     assert (document["side"], document["account_id"], document["strategy_name"]) == ("SELL", "acc_1", "Forex")
     assert document["source_order_id"] == "sig_1_ORD"
     assert (await rig.position())["side"] == "SHORT"
+
+
+async def test_what_the_venue_sells_for_money_only_is_bought_for_quantity_times_price(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coins = replace(PLUGIN, capabilities=replace(PLUGIN.capabilities, cash_only_buys=frozenset({AssetClass.CRYPTO})))
+    monkeypatch.setattr("exec_broker_mock.broker.PLUGIN", coins)
+    async with rig.service():
+        await rig.publish(order("sig_1", symbol="BTC", instrument_type="CRYPTO", quantity=0.5, price=60_000))
+        await rig.publish(order("sig_1", symbol="BTC", instrument_type="CRYPTO", quantity=0.5, price=60_000))
+        document = await rig.reaches("sig_1", "FILLED")
+        await rig.delivered()
+    (at_broker,) = rig.at_broker()
+    assert (at_broker["quantity"], at_broker["cash_quantity"]) == (None, 30_000)
+    assert (document["quantity"], document["filled_quantity"]) == (0.5, 0.5)
+    assert "Message Refused" not in " ".join(rig.listener.titles())

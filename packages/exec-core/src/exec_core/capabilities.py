@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
+from typing import Final
 
 from exec_core.instruments import AssetClass
+from exec_core.money import exact
 from exec_core.orders import OrderRequest, OrderType, TimeInForce
+from exec_core.sides import Side
+
+_CENT: Final = Decimal("0.01")
 
 
 class Idempotency(StrEnum):
@@ -20,7 +26,11 @@ class Idempotency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Declared data, checked by `refusal` for each order and by the conformance kit for each plugin."""
+    """Declared data, checked by `refusal` for each order and by the conformance kit for each plugin.
+
+    `cash_only_buys` are the kinds of which the venue sells at the market only for an amount of money; they are among
+    those of `cash_quantity`.
+    """
 
     order_types: frozenset[OrderType]
     times_in_force: frozenset[TimeInForce]
@@ -28,9 +38,30 @@ class Capabilities:
     default_time_in_force: TimeInForce = TimeInForce.DAY
     fractional_quantity: frozenset[AssetClass] = field(default_factory=frozenset)
     cash_quantity: frozenset[AssetClass] = field(default_factory=frozenset)
+    cash_only_buys: frozenset[AssetClass] = field(default_factory=frozenset)
     combinations: bool = False
     native_brackets: bool = False
     idempotency: Idempotency = Idempotency.CORRELATES
+
+    def as_taken(self, request: OrderRequest) -> OrderRequest:
+        """The request as the venue takes it: a quantity that it sells for money only becomes quantity x price.
+
+        Rounded to cents. Without a reference price it stays as it is, for `refusal` to refuse.
+        """
+        if not self._lacks_money(request) or request.quantity is None or request.reference_price is None:
+            return request
+        with exact():
+            money = (request.quantity * request.reference_price).quantize(_CENT, ROUND_HALF_UP)
+        return replace(request, quantity=None, cash_quantity=money) if money > 0 else request
+
+    def _lacks_money(self, request: OrderRequest) -> bool:
+        return (
+            request.instrument.asset_class in self.cash_only_buys
+            and request.order_type is OrderType.MARKET
+            and request.side is Side.BUY
+            and request.cash_quantity is None
+            and not request.legs
+        )
 
     def refusal(self, request: OrderRequest) -> str | None:
         """Why the plugin cannot take `request`, in one sentence that names the field; None if it can."""
@@ -45,6 +76,11 @@ class Capabilities:
             return "legs are not supported: combinations cannot be sent as one order"
         if request.cash_quantity is not None and asset_class not in self.cash_quantity:
             return f"cash_quantity is not supported for {asset_class}; give a quantity"
+        if self._lacks_money(request):
+            return (
+                f"quantity is not possible for a {request.order_type} order that buys {asset_class}: give a "
+                "cash_quantity, or a price from which quantity x price is taken"
+            )
         quantity = request.quantity
         if quantity is not None and quantity != quantity.to_integral_value():
             if asset_class not in self.fractional_quantity:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import tenacity
 from exec_core.broker import BrokerConfig, Mode
+from exec_core.capabilities import Capabilities
 from exec_core.clock import utc_now
 from exec_core.errors import ConfigurationError, PluginError
 from exec_core.identifiers import AccountId
@@ -278,8 +279,22 @@ def assemble(
     account = settings.account
     projector = Projector(account, notifiers, _run_mode(settings))
     ledger = Ledger(store, projector, utc_now)
+    plugins = functools.cache(load_broker_plugin)
+
+    def capabilities(broker: str) -> Capabilities | None:
+        try:
+            return plugins(broker).capabilities
+        except PluginError as error:
+            logger.debug("What %s can do is not known: %s", broker, error)  # its accounts say so, loudly
+            return None
+
     execution = Execution(
-        ledger, utc_now, account=account, max_age_seconds=settings.order_max_age_seconds, redact=redact
+        ledger,
+        utc_now,
+        account=account,
+        capabilities=capabilities,
+        max_age_seconds=settings.order_max_age_seconds,
+        redact=redact,
     )
     owner = Owner(store, settings.worker_id, settings.worker_lease_seconds)
     commands = Commands(store, ledger, execution, utc_now, owner.owns, projector.tell)
@@ -293,7 +308,7 @@ def assemble(
         outbox=Outbox(store, ledger, utc_now, channels, owner.may_send),
         commands=commands,
         clock=utc_now,
-        plugins=functools.cache(load_broker_plugin),
+        plugins=plugins,
         account=account,
         redact=redact,
         expected_workers=expected_workers,

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from exec_core import lifecycle
+from exec_core.capabilities import Capabilities
 from exec_core.clock import Clock
 from exec_core.events import Dispatched, Event, NeedsAttention, Refused, Resolved
 from exec_core.identifiers import ClientOrderId
@@ -41,12 +42,14 @@ class Execution:
         clock: Clock,
         *,
         account: Callable[[str], Account | None],
+        capabilities: Callable[[str], Capabilities | None],
         max_age_seconds: float,
         redact: Callable[[str], str],
     ) -> None:
         self.ledger = ledger
         self._clock = clock
         self._account = account
+        self._capabilities = capabilities
         self._max_age_seconds = max_age_seconds
         self._redact = redact
         self.halts = Halts()
@@ -64,9 +67,17 @@ class Execution:
         if account is None:
             known = f"The account {request.account_id} is not configured: add it to ACCOUNTS, or correct account_id"
             return self._refused(record, ReasonCode.UNKNOWN_ACCOUNT, known)
-        record = replace(record, broker=account.broker)
+        record = self._as_taken(replace(record, broker=account.broker))
         stale = self.stale(record, self._clock())
         return record if stale is None else self._refused(record, ReasonCode.STALE, stale)
+
+    def _as_taken(self, record: OrderRecord) -> OrderRecord:
+        """The order in the terms in which its broker takes it: what is sold for money only is bought for money."""
+        capabilities = self._capabilities(record.broker) if record.broker is not None else None
+        request = record.order.request
+        if capabilities is None or (taken := capabilities.as_taken(request)) == request:
+            return record
+        return replace(record, order=replace(record.order, request=taken, quantity=taken.quantity))
 
     def _refused(self, record: OrderRecord, code: ReasonCode, reason: str) -> OrderRecord:
         change = lifecycle.apply(record.order, Refused(code, reason), self._clock())

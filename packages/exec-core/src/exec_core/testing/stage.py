@@ -115,7 +115,7 @@ class Stage:
             values.setdefault("stop_price", tradable.price + 10 * tradable.price_increment * values["side"].sign)
         if values.get("cash_quantity") is not None:
             values["quantity"] = None
-        return Order.new(OrderRequest(**values))
+        return Order.new(self.plugin.capabilities.as_taken(OrderRequest(**values)))
 
     def _resting_type(self) -> OrderType:
         types = self.plugin.capabilities.order_types

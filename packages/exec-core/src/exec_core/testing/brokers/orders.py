@@ -194,7 +194,8 @@ class OrderCards(BrokerSuite):
         if asset_class not in capabilities.asset_classes:
             pytest.skip(f"the plugin does not declare {asset_class}")
         tradable = stage.venue.tradable(asset_class)
-        amount = tradable.price * tradable.quantity * tradable.instrument.multiplier_or_default()
+        worth = tradable.price * tradable.quantity * tradable.instrument.multiplier_or_default()
+        amount = worth.quantize(Decimal("0.01"))  # nobody pays in parts of a cent
         changes: dict[str, Any] = {"cash_quantity": amount}
         if OrderType.MARKET in capabilities.order_types:
             changes["order_type"] = OrderType.MARKET

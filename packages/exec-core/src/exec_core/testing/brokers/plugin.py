@@ -66,6 +66,7 @@ class PluginCards(BrokerSuite):
         assert declared.default_time_in_force in declared.times_in_force
         assert declared.fractional_quantity <= declared.asset_classes
         assert declared.cash_quantity <= declared.asset_classes
+        assert declared.cash_only_buys <= declared.cash_quantity
 
     @card(30)
     async def test_mistakes_in_settings(self, stage: Stage) -> None:
