@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help test demo clean
 
 help:
-	@echo "make test   run the checks (nox: lint, tests, packages, conformance, examples)"
+	@echo "make test   run the checks (nox: lint, tests, packages, conformance, ibkr_async, examples)"
 	@echo "make demo   install the service here and run it with the mock broker"
 	@echo "make clean  remove what these two have made"
 

@@ -12,12 +12,12 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "tests", "packages", "conformance", "examples"]
+nox.options.sessions = ["lint", "tests", "packages", "conformance", "ibkr_async", "examples"]
 nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
-PACKAGES = ("exec-core", "exec-broker-mock", "exec-service")
+PACKAGES = ("exec-core", "exec-broker-mock", "exec-broker-ibkr", "exec-service")
 EXAMPLES = tuple(sorted(file.parent.name for file in (ROOT / "examples").glob("*/pyproject.toml")))
 FOLDERS = {
     **{package: ROOT / "packages" / package for package in PACKAGES},
@@ -126,6 +126,23 @@ def conformance(session: nox.Session) -> None:
     session.install(*dict.fromkeys(file for package in PACKAGES for file in wheels(package, TESTING)))
     check_requirements(session)
     session.run("python", "-m", "exec_core.testing.running", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def ibkr_async(session: nox.Session) -> None:
+    """The broker `ibkr` with the other client library, which pip cannot choose here: all its tests, its cards too."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    own = [
+        requirement
+        for requirement in project("exec-broker-ibkr")["dependencies"]
+        if not requirement.startswith(("exec-core", "ib-insync", "ib_async"))
+    ]
+    # The service is here for what the fixtures of all tests import.
+    ours = dict.fromkeys([*wheels("exec-core", TESTING), *wheels("exec-service")])
+    session.install(*ours, "ib_async>=2.1", *own, *groups["test"])
+    session.install("--no-deps", wheel("exec-broker-ibkr"))
+    session.run("python", "-c", "import ib_async, importlib.util; assert not importlib.util.find_spec('ib_insync')")
+    session.run("pytest", "-n", "4", "packages/exec-broker-ibkr/tests", *session.posargs)
 
 
 @nox.session(requires=["build"])

@@ -66,7 +66,7 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        ours = ("MOCK_BROKER_", "EXEC_", "MONGODB_", "PUBSUB_")
+        ours = ("MOCK_BROKER_", "IBKR_", "ZERODHA_", "EXEC_", "MONGODB_", "PUBSUB_")
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(ours)},
             "EXEC_DATA_DIR": str(self.data),
@@ -86,6 +86,11 @@ class World:
             "PUBSUB_EMULATOR_HOST": self.real.emulator,
             "PUBSUB_PROJECT_ID": self.real.project,
         }
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """How `run` is told which brokers there are."""
+        return ("--use-mock-broker",)
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -239,7 +244,7 @@ class Listener:
 
 
 class Service:
-    """A running `exec-service run --use-mock-broker`."""
+    """A running `exec-service run`."""
 
     def __init__(
         self, world: World, variables: Mapping[str, str] | None = None, *, arguments: Sequence[str] = ()
@@ -249,7 +254,7 @@ class Service:
         world.directory.mkdir(parents=True, exist_ok=True)
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "exec_service", "run", *world.where, "--use-mock-broker", *arguments],
+                [sys.executable, "-m", "exec_service", "run", *world.where, *world.options, *arguments],
                 cwd=world.directory,
                 env={**world.environment, **(variables or {})},
                 stdout=output,

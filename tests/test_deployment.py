@@ -251,7 +251,9 @@ def test_the_image_has_a_fixed_version_of_every_dependency() -> None:
     assert len(pinned) == len(lines)
     for text in chain.from_iterable(_dependencies(path) for path in ROOT.glob("packages/*/pyproject.toml")):
         requirement = Requirement(text)
-        if not requirement.name.startswith("exec-"):
+        # The image has one Python, and what is required under another one is not in it.
+        applies = requirement.marker is None or requirement.marker.evaluate({"python_version": "3.11"})
+        if applies and not requirement.name.startswith("exec-"):
             assert requirement.specifier.contains(pinned[requirement.name])
 
 
