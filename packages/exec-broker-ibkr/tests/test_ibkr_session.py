@@ -43,6 +43,22 @@ class Tws(Desk):
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
         self.simulator = simulator
+        self.slow = ""
+        self.waiting: list[tuple[Any, Any]] = []
+        self._hear = simulator.heard
+        simulator.heard = self._heard  # type: ignore[method-assign]
+
+    def _heard(self, connection: Any, request: Any) -> None:
+        if type(request).__name__ == self.slow:
+            self.waiting.append((connection, request))
+        else:
+            self._hear(connection, request)
+
+    def hurry(self) -> None:
+        """Answer what was kept waiting."""
+        self.slow = ""
+        for connection, request in self.waiting:
+            self._hear(connection, request)
 
 
 @asynccontextmanager
@@ -174,6 +190,19 @@ class TestTheLineOfTws:
                 assert not (await broker.open_orders()).view.complete
                 assert not (await broker.positions()).view.complete
 
+    async def test_a_view_during_which_the_line_was_away_and_came_back_proves_nothing(self) -> None:
+        async with tws() as desk:
+            broker = broker_at(desk, answer_seconds=DEADLINE, sweep_seconds=3600)
+            async with broker:
+                desk.slow = "CompletedOrders"
+                looking = asyncio.create_task(broker.open_orders())
+                await until(lambda: desk.waiting, "the look is under way")
+                desk.cut_off()
+                desk.restore()
+                desk.hurry()
+                assert not (await looking).view.complete
+                assert (await broker.open_orders()).view.complete
+
     async def test_an_order_that_vanished_with_the_line_is_unknown(self) -> None:
         async with tws() as desk:
             broker = broker_at(desk, answer_seconds=0.3)
@@ -225,6 +254,19 @@ class TestADeadLine:
                 )
                 desk.fill(int(placed.broker_order_id), Decimal(10), Decimal(235))
                 await until(lambda: heard.filled == 10, "the execution is asked for")
+
+    async def test_an_end_that_tws_never_explains_is_told_all_the_same(self) -> None:
+        async with tws() as desk:
+            desk.hang_requests("CompletedOrders")
+            broker = broker_at(desk, sweep_seconds=3600, answer_seconds=0.3)
+            async with listening(broker) as heard:
+                placed = await broker.place_order(order())
+                tell = desk.simulator.exchange.hear
+                desk.simulator.exchange.hear = lambda client, told: tell(
+                    client, [one for one in told if type(one).__name__ != "ErrorTold"]
+                )
+                desk.cancel(int(placed.broker_order_id))
+                await until(lambda: ReportStatus.CANCELLED in heard.words, "the end is told")
 
     async def test_the_client_id_of_a_dead_client_is_taken_up_when_tws_lets_it_go(self) -> None:
         async with tws() as desk:
@@ -392,6 +434,25 @@ class TestCancels:
                 with pytest.raises(CancelRejected, match="client id 5"):
                     await broker.cancel_order(known)
             assert desk.order(int(placed.broker_order_id)).is_open
+
+    async def test_an_order_that_another_client_placed_meanwhile_is_looked_for(self) -> None:
+        async with (
+            tws() as desk,
+            broker_at(desk, client_id=6, sweep_seconds=3600) as broker,
+            broker_at(desk, client_id=5) as other,
+        ):
+            await other.place_order(order())
+            with pytest.raises(CancelRejected, match="client id 5"):
+                await broker.cancel_order(order())
+
+    async def test_a_cancel_that_comes_too_late_is_rejected_in_the_words_of_tws(self) -> None:
+        async with tws() as desk, broker_at(desk, sweep_seconds=3600) as broker:
+            placed = await broker.place_order(order())
+            desk.simulator.exchange.hear, tell = _nobody, desk.simulator.exchange.hear
+            desk.fill(int(placed.broker_order_id), Decimal(10), Decimal(235))
+            desk.simulator.exchange.hear = tell
+            with pytest.raises(CancelRejected, match="10148"):
+                await broker.cancel_order(order())
 
     async def test_two_cancels_at_once_have_one_answer_each(self) -> None:
         async with tws() as desk, broker_at(desk) as broker:

@@ -79,7 +79,6 @@ class IbkrBroker:
             prepared = await prepare(order, session.catalogue, session.account, self._settings)
         except NoAnswer as error:
             raise NotSent(f"TWS does not say which contract this is: {error}", broker=NAME) from error
-        session.check_ready()
         order_id = session.line.next_order_id()
         with session.waiting.for_answer(order_id) as answer:
 
