@@ -17,7 +17,7 @@ nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
-PACKAGES = ("exec-core", "exec-broker-mock", "exec-broker-ibkr", "exec-service")
+PACKAGES = ("exec-core", "exec-broker-mock", "exec-broker-ibkr", "exec-broker-zerodha", "exec-service")
 EXAMPLES = tuple(sorted(file.parent.name for file in (ROOT / "examples").glob("*/pyproject.toml")))
 FOLDERS = {
     **{package: ROOT / "packages" / package for package in PACKAGES},

@@ -2,8 +2,8 @@
 
 Usage: import_everything.py DISTRIBUTION [EXTRA]
 
-Without an extra everything is imported but the conformance kit and the suites that plugins ship, and no test tool may
-be there. With one, that is: with the extra `testing`, those are imported, too.
+Without an extra everything is imported but the conformance kit and what plugins ship to be tested with (their suites,
+their simulators), and no test tool may be there. With one, that is: with the extra `testing`, those are imported, too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ TEST_TOOLS = ("pytest", "_pytest", "pytest_asyncio", "hypothesis", "xdist", "myp
 #: What needs the extra: the kit, and the modules that entry points of this group name.
 KIT = "exec_core.testing"
 SUITES = "exec_core.conformance"
+#: The folder of a plugin's simulated venue.
+SIMULATOR = "simulator"
 
 
 def modules(name: str, left_out: set[str]) -> Iterator[str]:
@@ -35,6 +37,9 @@ def main(name: str, extra: str | None = None) -> int:
     """Import everything of `name`; the number of modules goes to the console."""
     entry_points = distribution(name).entry_points
     need_extra = {entry_point.module for entry_point in entry_points if entry_point.group == SUITES} | {KIT}
+    simulator = f"{name.replace('-', '_')}.{SIMULATOR}"
+    if importlib.util.find_spec(simulator):
+        need_extra.add(simulator)
     left_out = set() if extra else need_extra
     found = list(modules(name.replace("-", "_"), left_out))
     for entry_point in entry_points:

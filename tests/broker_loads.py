@@ -6,13 +6,17 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
+from exec_broker_zerodha.simulator.catalogue import catalogue_of
 from harness import order
 
 ACCOUNT: Final = "acc_1"
+KOLKATA: Final = ZoneInfo("Asia/Kolkata")
 
 
 #: A venue's truth in the words of the mock's book: ``orders`` and ``fills``.
@@ -40,6 +44,8 @@ class Load:
     variables: Callable[[int, Path], dict[str, str]]
     book: Callable[[Any], Book]
     traded: Sequence[Traded]
+    #: Whether the venue's book says what an execution costs.
+    bills: bool = True
 
     def messages(self, count: int, dice: random.Random) -> list[dict[str, Any]]:
         """A mixed load: every kind of instrument, market and limit orders, entries and exits."""
@@ -116,6 +122,80 @@ _AT_IBKR: Final = (
     Traded({"symbol": "ETH", "instrument_type": "CRYPTO"}, "3000", quantities=_COIN, sides=("BUY",), limits=False),
 )
 
+
+def _zerodha(port: int, directory: Path) -> dict[str, str]:
+    settings = {
+        "api_key": "simulatedkey",
+        "access_token": "simulatedtoken",
+        "api_root": f"http://127.0.0.1:{port}",
+        "data_dir": str(directory / "instruments"),
+    }
+    return {
+        "ACCOUNTS": json.dumps({ACCOUNT: {"name": "Main", "broker": "zerodha", "mode": "paper", "settings": settings}})
+    }
+
+
+def _zerodha_book(raw: Any) -> Book:
+    # Trades are numbered per exchange, and counted from one again each day.
+    places = {row["broker_order_id"]: row["exchange"] for row in raw["orders"]}
+    fills = [
+        row | {"execution_id": f"{places[number]}:{row['execution_id']}:{number}"}
+        for row in raw["fills"]
+        if (number := row["broker_order_id"])
+    ]
+    return {"orders": raw["orders"], "fills": fills}
+
+
+def _derivative(exchange: str, name: str, kind: str, quantities: Sequence[float], *, near: str = "") -> Traded:
+    """The nearest one of that kind that is listed today; an option at the strike `near`."""
+    listed = catalogue_of(datetime.now(KOLKATA).date())
+    one = min(
+        (
+            one
+            for one in listed.all
+            if (one.exchange, one.name, one.kind) == (exchange, name, kind)
+            and one.expiry is not None
+            and one.expiry > listed.today
+            and (not near or one.strike == Decimal(near))
+        ),
+        key=lambda one: one.expiry or listed.today,
+    )
+    fields: dict[str, Any] = {"symbol": name, "exchange": exchange, "expiry": f"{one.expiry:%Y%m%d}"}
+    if kind == "FUT":
+        fields["instrument_type"] = "FUTURE"
+    else:
+        fields |= {"instrument_type": "OPTION", "strike": float(one.strike), "right": kind[0]}
+    return Traded(fields, str(one.last_price), str(one.tick), quantities)
+
+
+def _share(symbol: str, price: str, tick: str, kind: str = "STOCK") -> Traded:
+    # For the day, so that it can be sold before it is held.
+    return Traded({"symbol": symbol, "exchange": "NSE", "instrument_type": kind, "product": "MIS"}, price, tick)
+
+
+def _at_zerodha() -> tuple[Traded, ...]:
+    return (
+        _share("INFY", "1520", "0.10"),
+        _share("TCS", "3100", "0.10"),
+        _share("M&M", "3600", "0.10"),
+        _share("SBIN", "860", "0.05"),
+        _share("WIPRO", "245", "0.01"),
+        _share("NIFTYBEES", "292", "0.01", "ETF"),
+        _derivative("NFO", "NIFTY", "CE", (75, 150), near="26000"),
+        _derivative("NFO", "BANKNIFTY", "FUT", (35, 70)),
+        _derivative("BFO", "SENSEX", "PE", (20, 40), near="85000"),
+        _derivative("CDS", "USDINR", "FUT", (1, 3)),
+    )
+
+
 BROKERS: Final[Mapping[str, Load]] = {
     "ibkr": Load("exec_broker_ibkr", ("--partial-fills", "2", "--fill-after", "0.05"), _ibkr, _ibkr_book, _AT_IBKR),
+    "zerodha": Load(
+        "exec_broker_zerodha",
+        ("--partial-fills", "2", "--fill-after", "0.05"),
+        _zerodha,
+        _zerodha_book,
+        _at_zerodha(),
+        False,
+    ),
 }

@@ -30,7 +30,9 @@ SLOTS = 16
 DATABASE, PROJECT = "chaos", "chaos"
 
 
-async def run(world: World, messages: Sequence[dict[str, Any]], kills: int, dice: random.Random) -> Findings:
+async def run(
+    world: World, messages: Sequence[dict[str, Any]], kills: int, dice: random.Random, *, bills: bool = True
+) -> Findings:
     """Feed, kill, restart, settle, check."""
     await set_up(world)
     async with Producer(world, messages, random.Random(dice.random())) as producer, Listener(world) as listener:
@@ -49,7 +51,7 @@ async def run(world: World, messages: Sequence[dict[str, Any]], kills: int, dice
             service.stop()
         await heard_all(world, listener)
         confirmations = list(listener.heard)
-    return await check(world, [message["signal_id"] for message in messages], confirmations)
+    return await check(world, [message["signal_id"] for message in messages], confirmations, bills=bills)
 
 
 async def play(load: Load, options: argparse.Namespace, seed: int, directory: Path) -> Findings:
@@ -64,10 +66,10 @@ async def play(load: Load, options: argparse.Namespace, seed: int, directory: Pa
         messages = load.messages(options.orders, dice)
         world = SimulatedWorld(directory, variables, venue=venue, reading=load.book)
         if options.embedded:
-            return await run(world, messages, options.kills, dice)
+            return await run(world, messages, options.kills, dice, bills=load.bills)
         async with real_components(directory) as servers:
             world.real = Real(servers.mongod.uri, DATABASE, servers.emulator.host, PROJECT)
-            return await run(world, messages, options.kills, dice)
+            return await run(world, messages, options.kills, dice, bills=load.bills)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

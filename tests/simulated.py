@@ -44,14 +44,14 @@ class VenueProcess:
             text = output.read_text(errors="replace")
             if process.poll() is not None:
                 raise Failed(f"the simulator ended with {process.returncode}:\n{text}")
-            found = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", text)]
+            found = [int(port) for port in re.findall(r"(?:127\.0\.0\.1:|port )(\d+)", text)]
             return found if len(found) >= 2 else None
 
         self.port, self.desk = (await until(ports, seconds=PATIENCE, what="the simulator listens"))[:2]
 
     def _spawn(self, output: Path) -> subprocess.Popen[bytes]:
         self._directory.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", self._module, "run", "--book", str(self.book_file), "--port", str(self.port)]
+        command = [sys.executable, "-m", self._module, "--book", str(self.book_file), "--port", str(self.port)]
         with output.open("wb") as file:
             return subprocess.Popen([*command, *self._arguments], stdout=file, stderr=subprocess.STDOUT)
 

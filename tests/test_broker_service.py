@@ -26,7 +26,7 @@ async def test_killed_twice_while_it_trades_every_kind_nothing_is_lost_and_nothi
             "UNKNOWN_SETTLE_SECONDS": "0.5",
         }
         world = SimulatedWorld(tmp_path, variables, real, venue=venue, reading=load.book)
-        found = await chaos_brokers.run(world, load.messages(ORDERS, dice), KILLS, dice)
+        found = await chaos_brokers.run(world, load.messages(ORDERS, dice), KILLS, dice, bills=load.bills)
     assert found.wrong == []
     assert found.orders == ORDERS
     assert found.at_broker + len(found.not_placed) == ORDERS
