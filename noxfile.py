@@ -169,6 +169,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos_brokers(session: nox.Session) -> None:
+    """Kill the service while it trades over a broker's own wire, and count. Arguments go to the script."""
+    install_tools(session, "test")
+    session.run("python", "tests/chaos_brokers.py", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Half an hour of mixed load while one thing after another breaks. Arguments after -- go to the script."""
     install_tools(session, "test")
@@ -184,7 +191,8 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """Measure orders from publishing to confirmation, beside bare loops. Arguments after -- go to the script."""
+@nox.parametrize("what", ["pipeline", "brokers", "zerodha"], ids=["pipeline", "brokers", "zerodha"])
+def bench(session: nox.Session, what: str) -> None:
+    """Measure, each figure beside a reference of the same run. Arguments after -- go to the script."""
     install_tools(session, "test")
-    session.run("python", "benchmarks/pipeline.py", *session.posargs, env={"PYTHONPATH": "tests"})
+    session.run("python", f"benchmarks/{what}.py", *session.posargs, env={"PYTHONPATH": "tests"})

@@ -1,6 +1,6 @@
 """From publishing an order to receiving its confirmation, on a real mongod and the Pub/Sub emulator.
 
-    nox -s bench                      or: PYTHONPATH=tests python benchmarks/pipeline.py
+    nox -s "bench(pipeline)"          or: PYTHONPATH=tests python benchmarks/pipeline.py
     ... -- --rates 50,200 --seconds 15 --burst 2000
 
 The service runs as a subprocess with the mock broker, which answers at once. Machines differ and are shared, so that
