@@ -362,6 +362,7 @@ class TestOrders:
             (Instrument("NOPERM"), {"limit_price": Decimal(5)}, "permission"),
             (Instrument("SPY", AssetClass.OPTION), {}, "expiry"),
             (Instrument("AAPL"), {"quantity": 10_000_000}, "(201)"),
+            (Instrument("BTC", AssetClass.CRYPTO), {"side": Side.SELL, "limit_price": Decimal(60_000)}, "Short sale"),
         ],
     )
     async def test_what_ibkr_would_not_take_is_refused_with_one_clear_sentence(
