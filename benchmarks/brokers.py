@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import math
 import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from broker_loads import ACCOUNT, BROKERS
 from chaos_bus import real_components, set_up
 from exec_service.buses import Outgoing
 from harness import ORDERS_TOPIC, Real, World, encode
+from percentiles import percentile
 from simulated import SimulatedWorld, VenueProcess
 
 MOCK = "mock"
@@ -68,12 +68,6 @@ async def measure(broker: str, count: int, rate: float, directory: Path, real: R
         }
     # The first of each instrument asks the venue what it is: told apart.
     return [1000 * (arrived[message["signal_id"]] - sent[message["signal_id"]]) for message in messages[4:]]
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """Nearest rank."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
 async def play(options: argparse.Namespace) -> None:

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import math
 import os
 import platform
 import statistics
@@ -33,6 +32,7 @@ from google.pubsub_v1.types import PubsubMessage, Subscription
 from harness import CONFIRMATIONS_SUBSCRIPTION, ORDERS_TOPIC, Real, World, order
 from keeper import ProcessId
 from mongod import Mongod
+from percentiles import percentile
 from pymongo import AsyncMongoClient, InsertOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
@@ -52,8 +52,8 @@ class Latencies:
 
     def percentile(self, part: float) -> float:
         """In milliseconds, nearest rank."""
-        values = sorted(self.received[name] - at for name, at in self.sent.items() if name in self.received)
-        return values[max(0, math.ceil(part * len(values)) - 1)] * 1000 if values else math.nan
+        values = [self.received[name] - at for name, at in self.sent.items() if name in self.received]
+        return percentile(values, part) * 1000
 
     @property
     def lost(self) -> int:

@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -29,15 +27,10 @@ from exec_broker_zerodha.simulator.options import Options
 from exec_broker_zerodha.simulator.server import Simulator
 from exec_service.buses import Outgoing
 from harness import ORDERS_TOPIC, PATIENCE, Listener, Real, encode, order, until
+from percentiles import percentile
 from simulated import SimulatedWorld
 
 SHARES = ("INFY", "TCS", "SBIN", "WIPRO", "ITC", "HDFCBANK", "ICICIBANK", "TATASTEEL")
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """Nearest rank."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
 def asked(counts: Counter[str], per: float) -> str:

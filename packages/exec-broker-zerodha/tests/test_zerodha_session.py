@@ -273,6 +273,25 @@ async def test_without_a_list_of_instruments_nothing_is_sent(far: Far, connect: 
     assert far.placed() == 1
 
 
+async def test_what_an_execution_is_worth_is_told_before_the_list_has_come(
+    far: Far, connect: Any, tmp_path: Path
+) -> None:
+    """An option's default multiplier is 100; and one position without a currency beside one with it would be two."""
+    listed = next(one for one in far.simulator.counter.catalogue.all if (one.exchange, one.kind) == ("NFO", "CE"))
+    session = await connect(far)
+    option = Instrument(listed.symbol, AssetClass.OPTION, exchange="NFO")
+    asked = order(instrument=option, quantity=Decimal(listed.step), limit_price=Decimal("10.00"), product="NRML")
+    placed = await session.place(asked)
+    await session.leave()
+    far.desk.fill(placed.broker_order_id, listed.step, Decimal(10))
+    far.desk.arm(Trouble.ERROR, "instruments", count=1000, status=503, error_type="NetworkException")
+    session = await connect(far, data_dir=str(tmp_path / "empty"))
+    await until(lambda: session.fills)
+    details = session.fills[0].details
+    assert (details.multiplier, details.currency) == (1, "INR")
+    assert all(report.details.multiplier == 1 for report in session.orders)
+
+
 # The token, the user, the address
 
 

@@ -144,7 +144,8 @@ class Book:
         orders = []
         for name, row in self._rows.items():
             known = self._reports.get(name)
-            if known is None or known[0] != row or known[1].details is None:
+            # Until the day's list has come, a report lacks what only the list says.
+            if known is None or known[0] != row or known[1].details != self.details_of(*rows.place_of(row)):
                 known = self._reports[name] = (row, self._report(name, row))
             orders.append(known[1])
         fills = [self._owned(fill, self._owner(name)) for name in self._fills for fill in self.fills_of(name)]

@@ -7,7 +7,7 @@ derivatives has some hundred thousand lines, so a line is only taken apart when 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -51,9 +51,8 @@ class Listed:
     @property
     def details(self) -> InstrumentDetails:
         """What the exchange's contract says. Where a quantity counts lots, what a lot is worth is not in the list."""
-        in_lots = self.exchange in words.COUNTED_IN_LOTS
-        lot = Decimal(1 if in_lots else max(self.lot_size, 1))
-        return InstrumentDetails(None if in_lots else Decimal(1), self.tick_size, lot, CURRENCY)
+        lot = Decimal(1 if self.exchange in words.COUNTED_IN_LOTS else max(self.lot_size, 1))
+        return replace(details_of_exchange(self.exchange), price_increment=self.tick_size, quantity_increment=lot)
 
     @property
     def instrument(self) -> Instrument:
@@ -235,6 +234,12 @@ def check(listed: Listed, quantity: Decimal, prices: tuple[tuple[str, Decimal | 
             raise OrderRejected(
                 f"{field_name} {price:f} is no multiple of the tick size of {name}, which is {listed.tick_size:f}"
             )
+
+
+def details_of_exchange(exchange: str) -> InstrumentDetails:
+    """What is certain of whatever is traded there. Never nothing: what an execution is worth must not depend on
+    whether the day's list has come yet."""
+    return InstrumentDetails(None if exchange in words.COUNTED_IN_LOTS else Decimal(1), None, None, CURRENCY)
 
 
 def guess(exchange: str, tradingsymbol: str) -> Instrument:

@@ -25,6 +25,7 @@ from exec_broker_zerodha.book import Book
 from exec_broker_zerodha.charges import Charger
 from exec_broker_zerodha.client import Client
 from exec_broker_zerodha.dump import Catalogue, Shelf
+from exec_broker_zerodha.instruments import details_of_exchange
 from exec_broker_zerodha.looking import Busy, Look, Looker, answer
 from exec_broker_zerodha.replies import Verdict
 from exec_broker_zerodha.rhythm import APART, Rhythm
@@ -244,9 +245,9 @@ class Session:
 
     # Instruments
 
-    def _details(self, exchange: str, tradingsymbol: str) -> InstrumentDetails | None:
+    def _details(self, exchange: str, tradingsymbol: str) -> InstrumentDetails:
         listed = self.catalogue.at_hand(exchange, tradingsymbol)
-        return None if listed is None else listed.details
+        return details_of_exchange(exchange) if listed is None else listed.details
 
     async def _list_of_instruments(self, exchange: str) -> bytes:
         self.check_open()

@@ -8,6 +8,7 @@
     │   ├── OrderUnsupported      final: refused before sending, the plugin does not declare it
     │   ├── NotSent               proven not to have reached the venue: safe to send again
     │   │   ├── ConnectionFailed       the venue is out of reach
+    │   │   │   └── AnnouncedBreak     as it announced: hold orders until it is back
     │   │   └── AuthenticationFailed   the venue wants a login: a person must act
     │   └── OutcomeUnknown        the order may be live: never send again, ask
     ├── CancelRejected            the broker would not cancel; says nothing of the order's state
