@@ -1,10 +1,12 @@
 """Kills the service with -9 while it trades with a broker's simulator, over the broker's own wire, and then counts.
 
-    python tests/chaos_brokers.py ibkr|zerodha [--orders 200] [--kills 20] [--seed N] [--embedded] [--keep]
+    python tests/chaos_brokers.py ibkr|zerodha [--orders 200] [--kills 20] [--venue-kills 0] [--seed N]
+                                  [--embedded] [--keep]
 
 On a mongod and a Pub/Sub emulator of its own. Orders of every kind that the broker trades are placed; each is in the
 venue's book at most once, those that are not were caught between SUBMITTING and the wire and end REJECTED / NOT_PLACED;
-executions, commissions, positions, documents, confirmations and signals agree. Ends with 1 and the seed if not.
+executions, commissions, positions, documents, confirmations and signals agree. Ends with 1 and the seed if not. The
+venue can be killed as well: then an order may be refused because it could not be reached.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 from broker_loads import BROKERS, Load
 from chaos_bus import heard_all, real_components, set_up
-from harness import Listener, Real, World
+from harness import Listener, Real
 from invariants import Findings, check
 from producer import Producer
 from simulated import SimulatedWorld, VenueProcess
@@ -31,13 +33,20 @@ DATABASE, PROJECT = "chaos", "chaos"
 
 
 async def run(
-    world: World, messages: Sequence[dict[str, Any]], kills: int, dice: random.Random, *, bills: bool = True
+    world: SimulatedWorld,
+    messages: Sequence[dict[str, Any]],
+    kills: int,
+    dice: random.Random,
+    *,
+    venue_kills: int = 0,
+    bills: bool = True,
 ) -> Findings:
     """Feed, kill, restart, settle, check."""
     await set_up(world)
     async with Producer(world, messages, random.Random(dice.random())) as producer, Listener(world) as listener:
+        phases = kills + 1 + (venue_kills > 0)
         for number in range(kills):
-            producer.allow(len(messages) * (number + 1) // (kills + 1))
+            producer.allow(len(messages) * (number + 1) // phases)
             with world.start() as service:
                 if dice.random() < 0.7:  # else it is killed while it starts, or recovers
                     await service.ready()
@@ -46,6 +55,9 @@ async def run(
         producer.allow(len(messages))
         with world.start() as service:
             await service.ready()
+            for _ in range(venue_kills):
+                await asyncio.sleep(dice.uniform(0.5, 2.0))
+                await world.restart_venue()
             await producer.finished()
             await world.settled(len(messages))
             service.stop()
@@ -66,10 +78,10 @@ async def play(load: Load, options: argparse.Namespace, seed: int, directory: Pa
         messages = load.messages(options.orders, dice)
         world = SimulatedWorld(directory, variables, venue=venue, reading=load.book)
         if options.embedded:
-            return await run(world, messages, options.kills, dice, bills=load.bills)
+            return await run(world, messages, options.kills, dice, venue_kills=options.venue_kills, bills=load.bills)
         async with real_components(directory) as servers:
             world.real = Real(servers.mongod.uri, DATABASE, servers.emulator.host, PROJECT)
-            return await run(world, messages, options.kills, dice, bills=load.bills)
+            return await run(world, messages, options.kills, dice, venue_kills=options.venue_kills, bills=load.bills)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("broker", choices=sorted(BROKERS))
     parser.add_argument("--orders", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--venue-kills", type=int, default=0, help="of the simulator, at the end; its book survives")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--embedded", action="store_true", help="the embedded components, which need no server")
     parser.add_argument("--keep", action="store_true", help="leave the logs and the book where they are")

@@ -88,6 +88,13 @@ class SimulatedWorld(World):
     def options(self) -> tuple[str, ...]:
         return ()
 
+    async def restart_venue(self) -> None:
+        """Kill the venue with -9 and start it again, with its book and on its port."""
+        if self.venue is None:
+            raise RuntimeError("there is no venue")
+        await asyncio.to_thread(self.venue.kill)
+        await self.venue.start()
+
     def book(self) -> dict[str, list[dict[str, Any]]]:
         if self.venue is None:
             raise RuntimeError("there is no venue")

@@ -12,6 +12,16 @@ from harness import PATIENCE, Real, order
 from simulated import SimulatedWorld, VenueProcess
 
 KILLS, ORDERS = 2, 24
+#: One leg of the straddle below, on its own.
+CALL = {
+    "account_id": ACCOUNT,
+    "symbol": "SPY",
+    "instrument_type": "OPTION",
+    "expiry": "20271217",
+    "strike": 600,
+    "right": "C",
+    "quantity": 1,
+}
 
 
 @pytest.mark.timeout(2 * PATIENCE)
@@ -49,12 +59,13 @@ async def test_a_combination_is_one_order_and_a_position_per_leg(tmp_path: Path)
         await world.set_up()
         with world.start() as service:
             await service.ready()
-            await world.publish(straddle)
-            (known,) = await world.settled(1)
+            await world.publish(straddle, order("call", **CALL))
+            await world.settled(2)
+            (known,) = await world.load("orders", {"signal_id": "straddle"})
             service.stop()
         positions = await world.load("positions")
         raw = venue.book()
     assert (known["status"], known["filled_quantity"]) == ("FILLED", 2)
-    assert [row["sec_type"] for row in raw["orders"]] == ["BAG"]
-    held = {(row["strike"], row["right"], row["side"], row["quantity"]) for row in positions}
-    assert held == {(600, "C", "LONG", 2), (600, "P", "LONG", 2)}
+    assert sorted(row["sec_type"] for row in raw["orders"]) == ["BAG", "OPT"]
+    held = {(row["strike"], row["right"], row["side"], row["quantity"], row["multiplier"]) for row in positions}
+    assert held == {(600, "C", "LONG", 3, 100), (600, "P", "LONG", 2, 100)}

@@ -332,6 +332,17 @@ class TestEntering:
                 await broker.place_order(order("sig_2"))
                 assert not (await broker.find_order(order())).view.complete
 
+    async def test_what_a_future_is_worth_is_asked_before_its_executions_are_told_again(self) -> None:
+        future = Instrument("CL", AssetClass.FUTURE, expiry="202712")
+        async with tws() as desk:
+            async with broker_at(desk) as broker:
+                placed = await broker.place_order(order(instrument=future, quantity=2, limit_price=Decimal(70)))
+            desk.fill(int(placed.broker_order_id), Decimal(2), Decimal("69.5"))
+            async with listening(broker_at(desk)) as heard:
+                await until(lambda: heard.filled == 2, "the execution is told")
+                (fill,) = [one for one in heard.reports if isinstance(one, FillReport)]
+                assert fill.details == placed.details
+
     @pytest.mark.parametrize("kind", ["OpenOrders", "Executions"])
     async def test_a_session_without_open_orders_or_executions_is_none(self, kind: str) -> None:
         async with tws() as desk:

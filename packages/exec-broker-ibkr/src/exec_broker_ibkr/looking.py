@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeVar
@@ -13,7 +13,7 @@ from exec_core.clock import Clock
 from exec_core.errors import ConnectionFailed
 
 from exec_broker_ibkr.connection.line import Line, NoAnswer, RequestRefused
-from exec_broker_ibkr.messages import CompletedShown, ExecutionTold, OrderShown
+from exec_broker_ibkr.messages import CompletedShown, ExecutionTold, OrderShown, TwsContract
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,13 @@ class Look:
     def is_whole(self) -> bool:
         """Whether every request behind it was answered."""
         return not self.missing
+
+    @property
+    def contracts(self) -> Iterator[TwsContract]:
+        """The contracts in it, as often as they occur."""
+        yield from (told.contract for told in self.open)
+        yield from (told.contract for told in self.completed)
+        yield from (told.contract for told in self.executions)
 
     def without(self, what: str) -> Look:
         """The same, known to lack something more."""

@@ -19,11 +19,11 @@ from exec_broker_ibkr.settings import IbkrSettings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is ready to be sent; `details` is None for a combination, whose legs have each their own."""
+    """What is ready to be sent. `details` of a combination: what all of its legs have in common."""
 
     contract: TwsContract
     order: TwsOrder
-    details: InstrumentDetails | None
+    details: InstrumentDetails
 
 
 async def prepare(order: Order, catalogue: Catalogue, account: str, settings: IbkrSettings) -> Prepared:
@@ -36,7 +36,7 @@ async def prepare(order: Order, catalogue: Catalogue, account: str, settings: Ib
     raw = tws_order(request, order.client_order_id, account, settings)
     if request.legs:
         legs: list[DetailsTold] = [await catalogue.find(leg.instrument) for leg in request.legs]
-        return Prepared(contracts.combination(request, legs), raw, None)
+        return Prepared(contracts.combination(request, legs), raw, _in_common([contracts.details(one) for one in legs]))
     found = await catalogue.find(request.instrument)
     steps = await catalogue.steps(found) if raw.limit_price is not None or raw.stop_price is not None else ()
     ready = replace(
@@ -45,6 +45,15 @@ async def prepare(order: Order, catalogue: Catalogue, account: str, settings: Ib
         stop_price=_on_step(raw.stop_price, steps, settings),
     )
     return Prepared(found.contract, ready, contracts.details(found))
+
+
+def _in_common(legs: Sequence[InstrumentDetails]) -> InstrumentDetails:
+    """A leg's position bears its currency, and is the one that an order for the leg alone would change."""
+    currencies, multipliers = {leg.currency for leg in legs}, {leg.multiplier for leg in legs}
+    return InstrumentDetails(
+        multiplier=multipliers.pop() if len(multipliers) == 1 else None,
+        currency=currencies.pop() if len(currencies) == 1 else None,
+    )
 
 
 def _on_step(price: Decimal | None, steps: Sequence[PriceStep], settings: IbkrSettings) -> Decimal | None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from exec_core.broker import Availability, AvailabilityState, BrokerConfig
 from exec_core.clock import Clock
-from exec_core.errors import AnnouncedBreak, ConnectionFailed
+from exec_core.errors import AnnouncedBreak, ConnectionFailed, OrderRejected
 from exec_core.reports import CommissionReport, FillReport, Report
 
 from exec_broker_ibkr.accounts import our_account
@@ -31,6 +31,8 @@ from exec_broker_ibkr.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
+#: Kinds of contracts of which some are priced in hundredths (grains in cents): only their details tell.
+MAGNIFIED: Final = frozenset({"FUT", "FOP"})
 #: Sweeps take at most this part of the time: where the day's lists have grown long, they become rarer.
 SWEEP_SHARE: Final = 0.05
 #: How long what explains another message may be on its way (the execution of which a status has told, say), before
@@ -60,6 +62,8 @@ class Session:
         self._watch: asyncio.Task[None] | None = None
         self._reports: deque[Report] = deque()
         self._told: dict[tuple[str, ...], Report] = {}
+        #: What is heard before it is known what the contracts in it are worth; None once that is known.
+        self._early: list[Told] | None = []
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self._over: str | None = "not connected yet"
@@ -201,10 +205,16 @@ class Session:
     def _hear(self, told: Told) -> None:
         """One message of TWS, in the order of arrival."""
         self._heard += 1
-        self._tell(self._tracker.hear(told))
-        self.waiting.hear(told, self._settings.client_id, self._tracker)
+        if self._early is None:
+            self._follow(told)
+        else:
+            self._early.append(told)
         if isinstance(told, ErrorTold):
             self._hear_of_line(told)
+
+    def _follow(self, told: Told) -> None:
+        self._tell(self._tracker.hear(told))
+        self.waiting.hear(told, self._settings.client_id, self._tracker)
         if self._lacks():
             self._wake.set()
 
@@ -252,10 +262,25 @@ class Session:
         if vital:
             why = f": {self._refused_request}" if self._refused_request else ""
             raise ConnectionFailed(f"TWS does not tell the {' and the '.join(vital)}{why}", broker="ibkr")
+        if self._early is not None:
+            await self._learn(look)
+            early, self._early = self._early, None
+            for told in early:
+                self._follow(told)
         self._settle(look)
         if self._over is None and self._ib_is_away is None and self._outages == outages:
             self._must_resynchronise = False
             self._is_now(AvailabilityState.READY, None)
+
+    async def _learn(self, look: Look) -> None:
+        """Ask what the futures are worth that TWS shows: what it shows of some says a hundred times too much."""
+        con_ids = dict.fromkeys(one.con_id for one in look.contracts if one.sec_type in MAGNIFIED)
+        try:
+            async with asyncio.timeout(self._settings.answer_seconds):
+                for con_id in con_ids:
+                    await self._catalogue.of_con_id(con_id)
+        except (TimeoutError, NoAnswer, OrderRejected) as error:
+            logger.warning("TWS does not say what some contracts are, their own words must do: %s", error)
 
     def _settle(self, look: Look) -> None:
         """What waited for an explanation that TWS has not given is told as it is."""
