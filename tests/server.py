@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -120,8 +121,10 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    for port in random.sample(PORTS, 100):
+    """A port that nobody listens on now; and none that another worker of this run would take while ours is away."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ours = range(PORTS.start + number, PORTS.stop, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    for port in random.SystemRandom().sample(ours, 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
