@@ -24,6 +24,7 @@ FOLDERS = {
     **{example: ROOT / "examples" / example for example in EXAMPLES},
 }
 SOURCES = [str((folder / "src").relative_to(ROOT)) for folder in FOLDERS.values()]
+BENCHMARKS = ("pipeline", "growth", "workers", "memory", "brokers", "zerodha")
 #: The extra with the conformance kit, or with what a plugin proves itself with it.
 TESTING = "testing"
 
@@ -191,8 +192,9 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("what", ["pipeline", "brokers", "zerodha"], ids=["pipeline", "brokers", "zerodha"])
+@nox.parametrize("what", BENCHMARKS, ids=BENCHMARKS)
 def bench(session: nox.Session, what: str) -> None:
     """Measure, each figure beside a reference of the same run. Arguments after -- go to the script."""
     install_tools(session, "test")
+    session.install("matplotlib>=3.8")  # the plots that --write makes
     session.run("python", f"benchmarks/{what}.py", *session.posargs, env={"PYTHONPATH": "tests"})

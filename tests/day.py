@@ -19,6 +19,7 @@ from exec_broker_mock.book import Book
 from exec_broker_mock.desk import Desk
 from exec_broker_mock.faults import FaultKind, Faults
 from exec_broker_mock.venue import Venue
+from exec_service.outbox_rows import rows_of
 from harness import PATIENCE, Real, Service, World, order, until
 from invariants import check
 from raw_documents import Published, Row, everything, published, raw_database, unique_indexes
@@ -243,7 +244,8 @@ async def hear(real: Real, known: Set[str] = frozenset()) -> list[Published]:
 
     def read() -> list[Published]:
         with raw_database(real) as database:
-            rows = database.outbox.find({"channel": "confirmations", "delivered_at": {"$ne": None}})
+            found = database.outbox.find({"channel": "confirmations", "delivered_at": {"$ne": None}})
+            rows = [row for document in found for row in rows_of(document)]
             return published(real, {row["attributes"]["confirmation_id"] for row in rows} - known)
 
     return await asyncio.to_thread(read)

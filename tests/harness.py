@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from exec_service.buses import Bus, BusError, Outgoing
 from exec_service.buses.sqlite import SqliteBus
+from exec_service.outbox_rows import rows_of
 from exec_service.stores import Document, Not, Store
 from exec_service.stores.sqlite import SqliteStore
 from pydantic import SecretStr
@@ -161,9 +162,10 @@ class World:
             await bus.publish(ORDERS_TOPIC, [Outgoing(encode(message)) for message in messages])
 
     async def load(self, collection: str, where: Mapping[str, Any] | None = None) -> list[Document]:
-        """What the store holds."""
+        """What the store holds; of the outbox its rows, of which a document may hold many."""
         async with self.store() as store:
-            return await store.load(collection, where)
+            found = await store.load(collection, where)
+        return [row for document in found for row in rows_of(document)] if collection == "outbox" else found
 
     async def confirmations(self) -> list[dict[str, Any]]:
         """Every confirmation that was published and not read yet, in order."""

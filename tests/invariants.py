@@ -16,6 +16,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from exec_service.outbox_rows import rows_of
 from exec_service.stores import Document
 from harness import World
 
@@ -60,7 +61,8 @@ async def check(
         positions = await store.load("positions")
         documents = await store.load("execution_confirmations")
         signals = await store.load("signal_store")
-        outbox = await store.load("outbox", {"channel": "confirmations"})
+        kept = await store.load("outbox", {"channel": "confirmations"})
+        outbox = [row for document in kept for row in rows_of(document)]
         dead = await store.load("dead_letters")
     wrong: list[str] = []
     wrong += _each_once(set(sent), orders, book["orders"])

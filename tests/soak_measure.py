@@ -115,13 +115,15 @@ class Meter:
             self._note(
                 "orders in doubt", database.orders.count_documents({"status": {"$in": ["SUBMITTING", "UNKNOWN"]}})
             )
-            waiting = list(database.outbox.find({"delivered_at": None}, {"channel": 1}))
+            waiting = list(database.outbox.find({"delivered_at": None}, {"channel": 1, "rows._id": 1}))
         except PyMongoError:
             return  # it is being hurt just now
         new = sum(1 for name in {_key(message) for message in self.producer.load[: self.producer.published]})
         self._note("messages on the bus", max(0, new - taken))
         for channel in ("confirmations", "signals", "notifier:telegram"):
-            self._note(f"outbox {channel}", sum(row["channel"] == channel for row in waiting))
+            self._note(
+                f"outbox {channel}", sum(len(one.get("rows", "1")) for one in waiting if one["channel"] == channel)
+            )
 
     def table(self) -> list[Row]:
         """A row for each figure."""

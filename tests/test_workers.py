@@ -83,7 +83,11 @@ async def test_a_killed_worker_comes_back_and_each_order_is_placed_once(tmp_path
     await world.set_up()
     with world.start() as service:
         await all_ready(service, 3)
-        assert service.console.count(READY) == 3
+
+        async def all_have_said_so() -> bool:
+            return service.console.count(READY) == 3
+
+        await until(all_have_said_so, seconds=PATIENCE, what="all three have said so themselves")
         await world.publish(*orders("a"))
         os.kill(process_of(service, "w-2"), signal.SIGKILL)
         await world.publish(*orders("b"))

@@ -76,6 +76,12 @@ class Witness:
         row = self._store.execute(statement, (worker_id,)).fetchone()
         return None if row is None else dict(zip(columns, row, strict=True))
 
+    def _account_of(self, write: Write) -> str | None:
+        """The account of a document, as the store has it."""
+        statement = f'SELECT document FROM "{write.collection}" WHERE id = ?'
+        row = self._store.execute(statement, (write.id,)).fetchone()
+        return None if row is None else json.loads(row[0]).get("account_id")
+
     def _account(self, account_id: str) -> dict[str, Any] | None:
         row = self._store.execute("SELECT document FROM accounts WHERE id = ?", (account_id,)).fetchone()
         return None if row is None else dict(json.loads(row[0]))
@@ -94,7 +100,8 @@ class Witness:
             if write.collection == ACCOUNTS:
                 wrong += self._judge_claim(name, write)
             elif write.collection in OWNERS and write.expected_revision != 0:
-                account_id = write.document.get("account_id")
+                # Of a document that is known only what has changed is written.
+                account_id = write.document.get("account_id") or self._account_of(write)
                 if account_id is not None and self.owner(account_id) != name:
                     wrong.append(f"{name} wrote in {account_id} of {self.owner(account_id)}: {what}")
         return wrong

@@ -23,6 +23,7 @@ from exec_service.buses import Outgoing
 from exec_service.buses.sqlite import FILE_NAME as BUS_FILE
 from exec_service.buses.sqlite import SqliteBus
 from exec_service.commands import command_document
+from exec_service.outbox_rows import rows_of
 from exec_service.settings import Settings
 from exec_service.stores import COMMANDS, ORDERS, Document
 from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
@@ -155,7 +156,8 @@ class World:
 
     async def load(self, collection: str, where: Mapping[str, Any] | None = None) -> list[Document]:
         """What the store holds."""
-        return await self._store.load(collection, where)
+        found = await self._store.load(collection, where)
+        return [row for document in found for row in rows_of(document)] if collection == "outbox" else found
 
     async def order(self, signal_id: str) -> Document | None:
         """The order as the journal has it."""

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from functools import partial
+from typing import Any, Final, Self, TypeVar
 
 from exec_core.broker import Broker
 from exec_core.notifier import Notification
 from exec_core.orders import Order
 from exec_core.reports import Report
 from exec_service.buses import Bus, BusUnavailable, Message, Outgoing
-from exec_service.stores import ACCOUNTS, ORDERS, Document, Lease, Store, StoreUnavailable, WorkerState, Write
+from exec_service.stores import (
+    ACCOUNTS,
+    ORDERS,
+    Document,
+    Lease,
+    SignalChange,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    WorkerState,
+    Write,
+)
 
 from crash.seams import Seams
 from crash.witness import Witness
@@ -57,10 +69,16 @@ class SeamStore:
         if not documents:
             return set()
         name = f"insert {len(documents)} into {collection}"
+        if collection == ORDERS:
+            _signals.update({document["_id"]: document["signal_id"] for document in documents})
         return await self._effect(name, lambda: self._store.insert(collection, documents))
 
-    async def update_signal(self, ids: Sequence[str], signal_id: str, merge: Callable[..., Document | None]) -> None:
-        await self._effect(f"signal {signal_id}", lambda: self._store.update_signal(ids, signal_id, merge))
+    async def update_signals(self, changes: Sequence[SignalChange]) -> list[StoreError | ValueError | None]:
+        """Each an effect of its own: of a call that gets no answer some may be made, and others not."""
+        answers: list[StoreError | ValueError | None] = []
+        for change in changes:
+            answers += await self._effect(f"signal {change.signal_id}", partial(self._store.update_signals, [change]))
+        return answers
 
     async def _effect(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         return await self._seams.effect(name, lambda: StoreUnavailable("no answer from the store"), call)
@@ -207,6 +225,10 @@ class SeamNotifier:
         await self._seams.effect(name, lambda: ConnectionError("no answer"), hear)
 
 
+#: The signals of the orders that were written so far, by client order id, which follows from them.
+_signals: Final[dict[str, str]] = {}
+
+
 def described(writes: Sequence[Write]) -> str:
     """What a commit writes, in a few words."""
     words = Counter(_described(write) for write in writes)
@@ -215,8 +237,10 @@ def described(writes: Sequence[Write]) -> str:
 
 def _described(write: Write) -> str:
     document = write.document
-    if write.collection == ORDERS and "status" in document:
-        return f"{document['signal_id']} {document['status']}"
+    if write.collection == ORDERS:
+        # Of an order that is known only what has changed is written.
+        name = _signals.setdefault(write.id, document.get("signal_id", write.id))
+        return f"{name} {document['status']}" if "status" in document else name
     if write.collection == ACCOUNTS and "worker_id" in document:
         return f"free {write.id}" if document["worker_id"] is None else f"claim {write.id}"
     return write.collection

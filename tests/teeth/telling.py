@@ -229,7 +229,7 @@ class KnowsOrdersByTheirAnswer(Wrapper):
         self.under_way.add(order.client_order_id)
         try:
             placed = await super().place_order(order)
-            for _ in range(4):  # an answer that takes its way: whoever waits for the order at the venue is faster
+            for _ in range(20):  # an answer that takes its way: whoever waits for the order at the venue is faster
                 await self.inner.account()
             return placed
         finally:

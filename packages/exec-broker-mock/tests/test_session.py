@@ -12,8 +12,8 @@ from exec_broker_mock.books import forget_books, memory_book
 from exec_broker_mock.broker import MockBroker
 from exec_broker_mock.desk import Desk
 from exec_broker_mock.settings import MockBrokerSettings
-from exec_broker_mock.venue import Venue
-from exec_core import AvailabilityState, BrokerFactory, ConnectionFailed, OrderType
+from exec_broker_mock.venue import Link, Venue
+from exec_core import AvailabilityState, BrokerFactory, ConnectionFailed, OrderReport, OrderType, ReportStatus
 from exec_core.broker import Broker, BrokerConfig
 
 
@@ -176,3 +176,23 @@ async def test_a_busy_book_means_not_sent(tmp_path, connect, new_order, monkeypa
 def test_the_broker_fulfils_the_contract_and_takes_a_clock(account, clock):
     broker = MockBroker(BrokerConfig("mock", account), MockBrokerSettings(), clock)
     assert isinstance(broker, Broker)
+
+
+async def test_more_events_than_are_told_at_once_are_all_told(connect, far, new_order, monkeypatch):
+    monkeypatch.setattr("exec_broker_mock.reporting.BATCH", 10)
+    broker = await connect()
+    stream = broker.reports()
+    await broker.place_order(new_order("first"))
+    filled = set()
+    async with asyncio.timeout(60):
+        async for report in stream:
+            if isinstance(report, OrderReport) and report.status is ReportStatus.FILLED:
+                filled.add(report.client_order_id)
+                if len(filled) == 1:  # three events each, and nothing happens afterwards that would wake anybody
+                    for number in range(60):
+                        far.venue.place(
+                            new_order(f"sig-{number}"), MockBrokerSettings(), Link(new_order().request.account_id, 0)
+                        )
+                if len(filled) == 61:
+                    break
+    await stream.aclose()

@@ -42,3 +42,9 @@ def test_the_leg_makes_it_another_order() -> None:
     keys = [OrderKey(SignalId("s"), leg) for leg in range(20)]
     assert len({key.client_order_id() for key in keys}) == 20
     assert OrderKey(SignalId("s1"), 1).client_order_id() != OrderKey(SignalId("s"), 11).client_order_id()
+
+
+def test_a_shorter_digest_is_the_beginning_of_a_longer_one() -> None:
+    longest = digest("x", "y", length=52)
+    assert [digest("x", "y", length=length) for length in range(1, 53)] == [longest[:n] for n in range(1, 53)]
+    assert longest == "EMP7TLSCCBTL2NJICDSOGBBPGR25NJOFXODVHEDQU2X33ERS66CQ"

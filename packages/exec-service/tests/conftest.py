@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-pytest.register_assert_rewrite("store_samples", "store_values", "store_commits", "store_workers", "bus_suite")
+pytest.register_assert_rewrite(
+    "store_samples", "store_values", "store_commits", "store_archiving", "store_workers", "bus_suite"
+)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from exec_service.stores import StoreUnavailable, WorkerAlive
 
 COMMANDS = [
     "run", "demo", "setup", "doctor", "submit", "status", "orders", "positions", "dead-letters", "plugins", "cancel",
-    "resolve", "resume", "conformance",
+    "resolve", "resume", "archive", "conformance",
 ]  # fmt: skip
 #: What takes a quarter of a second to import, each; the embedded store and bus need none of it.
 HEAVY = {"pymongo", "bson", "google.cloud.pubsub_v1", "google.pubsub_v1", "grpc", "aiohttp", "requests"}
@@ -45,7 +45,7 @@ def test_help_imports_nothing_heavy() -> None:
     "arguments",
     [
         "doctor --embedded --use-mock-broker", "status --embedded", "orders --embedded", "positions --embedded",
-        "submit --embedded order.json",
+        "submit --embedded order.json", "archive --embedded --older-than 30d",
     ],
 )  # fmt: skip
 def test_on_the_embedded_components_nothing_heavy_is_imported(

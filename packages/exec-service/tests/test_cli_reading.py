@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from exec_service.cli import main
 from exec_service.cli.listing import position_row
 from exec_service.cli.output import print_json
 from exec_service.cli.reading import database_hosts
-from exec_service.stores import ORDERS, OUTBOX, StoreUnavailable, Write
+from exec_service.stores import DEAD_LETTERS, ORDERS, OUTBOX, StoreUnavailable, Write
 from exec_service.stores.sqlite import SqliteStore
 from harness import FINAL, World, order, until
 
@@ -158,6 +160,64 @@ def test_status_counts_orders_and_dead_letters_and_names_the_accounts() -> None:
     assert idle["account_id"] == "acc_2"
     (worker,) = found["workers"]
     assert (worker["state"], worker["alive"]) == ("stopped", False)
+
+
+def test_status_reads_no_more_of_what_has_ended_however_much_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Any, Any]] = []
+    load = SqliteStore.load
+
+    async def seen(store: SqliteStore, collection: str, where: Any = None, **named: Any) -> Any:
+        asked.append((collection, where, named.get("limit")))
+        return await load(store, collection, where, **named)
+
+    monkeypatch.setattr(SqliteStore, "load", seen)
+    assert run("status").exit_code == 0
+    whole = {collection for collection, where, limit in asked if not where and limit is None}
+    assert whole <= {"accounts"}
+    assert not any(collection == DEAD_LETTERS for collection, _, _ in asked)
+    assert all(limit == 1 for collection, _, limit in asked if collection == OUTBOX)
+    asked.clear()
+    assert run("orders", "--limit", "2").exit_code == 0
+    assert [(collection, limit) for collection, _, limit in asked] == [(ORDERS, 2)]
+
+
+NOT_NEEDED = (
+    "exec_service.service", "exec_service.ledger", "exec_service.intake", "exec_service.execution",
+    "exec_service.delivery", "exec_service.buses.sqlite", "exec_service.buses.pubsub", "exec_core.lifecycle",
+    "exec_broker_mock", "exec_broker_ibkr", "exec_broker_zerodha",
+    "google.pubsub_v1", "grpc", "aiohttp",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "besides"),
+    [
+        ("status", ("pymongo",)),
+        ("orders --limit 1", ("pymongo",)),
+        ("positions", ("pymongo",)),
+        ("dead-letters", ("pymongo",)),
+        ("--help", ("pymongo", "pydantic", "exec_core", "rich", "asyncio")),
+    ],
+)
+def test_a_command_that_looks_loads_nothing_that_only_a_service_needs(
+    command: str, besides: tuple[str, ...], world: World
+) -> None:
+    code = (
+        "import sys; from exec_service.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()],
+        cwd=world.directory,
+        env=world.environment,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    loaded = set(done.stdout.rpartition("MODULES")[2].split())
+    assert "exec_service.cli.status" in loaded
+    assert loaded & {*NOT_NEEDED, *besides} == set()
 
 
 def test_status_lists_what_needs_a_person_and_what_waits(world: World) -> None:

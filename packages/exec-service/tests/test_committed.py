@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exec_core import Instrument, Order, OrderRequest, OrderType, Side
@@ -71,3 +72,35 @@ async def test_an_order_that_nobody_has_is_none(tmp_path: Path) -> None:
         state = CommittedState(store)
         assert await state.find(record("nobody").id) is None
         assert await state.find_by_broker_id("acc_1", BrokerOrderId("B-nobody")) is None
+
+
+async def test_orders_fetched_together_are_found_by_either_id_and_never_replace_what_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs, newer = (record(name, OrderStatus.FILLED) for name in ("a", "b", "c"))
+    async with SqliteStore(tmp_path) as store:
+        await store.commit([Write(ORDERS, one.id, 0, journal.order_document(one)) for one in (ours, theirs, newer)])
+        state = CommittedState(store)
+        load = store.load
+
+        async def while_it_changes(*arguments: Any, **named: Any) -> Any:
+            found = await load(*arguments, **named)
+            state.adopt(replace(newer, order=replace(newer.order, revision=2)))
+            return found
+
+        monkeypatch.setattr(store, "load", while_it_changes)
+        await state.prefetch("acc_1", [ours.id, newer.id], [BrokerOrderId("B-b"), BrokerOrderId("nobody's")])
+        assert {one.id for one in (ours, theirs, newer) if state.get(one.id) is not None} == {
+            ours.id, theirs.id, newer.id,
+        }  # fmt: skip
+        entry = state.get(newer.id)
+        assert entry is not None
+        assert entry.order.revision == 2
+        assert state.knows_broker_id("acc_1", BrokerOrderId("B-b"))
+        assert not state.knows_broker_id("acc_1", BrokerOrderId("nobody's"))
+
+        async def not_asked(*_arguments: Any, **_named: Any) -> Any:
+            raise AssertionError("all of it is in memory")
+
+        monkeypatch.setattr(store, "load", not_asked)
+        await state.prefetch("acc_1", [ours.id, newer.id], [BrokerOrderId("B-b")])

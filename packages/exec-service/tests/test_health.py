@@ -236,7 +236,7 @@ async def test_messages_that_do_not_become_durable_make_it_not_ready(rig: Rig, m
 
     async with running(rig) as (_, client):
         monkeypatch.setattr(SqliteStore, "insert", hangs)
-        await rig.publish(order("sig_1"))
+        await rig.publish(order("sig_1"), order("sig_2"))  # the second has to wait its turn, and is inserted
         await reason(rig, client, "Messages that were pulled at", "not durable")
         goes_on.set()
         await ready(rig, client)

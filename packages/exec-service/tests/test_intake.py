@@ -153,12 +153,17 @@ async def test_a_message_is_acknowledged_only_once_it_is_durable(rig: Rig, monke
     from exec_service.stores.sqlite import SqliteStore
 
     steps: list[str] = []
-    insert, acknowledge = SqliteStore.insert, SqliteBus.acknowledge
+    insert, commit, acknowledge = SqliteStore.insert, SqliteStore.commit, SqliteBus.acknowledge
 
     async def watched_insert(self: Any, collection: str, documents: Any) -> Any:
         found = await insert(self, collection, documents)
         steps.extend(f"durable {document['signal_id']}" for document in documents if collection == "orders")
         return found
+
+    async def watched_commit(self: Any, writes: Any, **how: Any) -> None:
+        await commit(self, writes, **how)
+        new = [write for write in writes if write.collection == "orders" and write.expected_revision == 0]
+        steps.extend(f"durable {write.document['signal_id']}" for write in new)
 
     async def watched_acknowledge(self: Any, subscription: str, ack_ids: Any) -> None:
         if subscription == "trading-orders-sub":
@@ -166,6 +171,7 @@ async def test_a_message_is_acknowledged_only_once_it_is_durable(rig: Rig, monke
         await acknowledge(self, subscription, ack_ids)
 
     monkeypatch.setattr(SqliteStore, "insert", watched_insert)
+    monkeypatch.setattr(SqliteStore, "commit", watched_commit)
     monkeypatch.setattr(SqliteBus, "acknowledge", watched_acknowledge)
     async with rig.service():
         await rig.publish(order("sig_1"))
@@ -180,7 +186,14 @@ async def test_a_store_that_refuses_for_a_while_says_nothing_of_the_message(
     from exec_service.stores import StoreError
     from exec_service.stores.sqlite import SqliteStore
 
-    insert, refusals = SqliteStore.insert, 3
+    insert, commit, refusals = SqliteStore.insert, SqliteStore.commit, 3
+
+    async def refusing_commit(self: Any, writes: Any, **how: Any) -> Any:
+        nonlocal refusals
+        if refusals and any(write.collection == "orders" for write in writes):
+            refusals -= 1
+            raise StoreError("user writes are blocked")
+        return await commit(self, writes, **how)
 
     async def refusing(self: Any, collection: str, documents: Any) -> Any:
         nonlocal refusals
@@ -190,6 +203,7 @@ async def test_a_store_that_refuses_for_a_while_says_nothing_of_the_message(
         return await insert(self, collection, documents)
 
     monkeypatch.setattr(SqliteStore, "insert", refusing)
+    monkeypatch.setattr(SqliteStore, "commit", refusing_commit)
     monkeypatch.setattr("exec_service.buses.sqlite.SqliteBus.__init__.__kwdefaults__", _soon_again())
     async with rig.service():
         await rig.publish(order("sig_1"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields as fields_of_dataclass
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -13,21 +13,12 @@ from typing import Any
 import pytest
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, OrderKey, SignalId
-from exec_core.instruments import AssetClass, Instrument, InstrumentDetails, Right
-from exec_core.modifications import TERMS, ToldTerm
+from exec_core.instruments import AssetClass, Instrument
+from exec_core.modifications import ToldTerm
 from exec_core.orders import (
-    CancelRequest,
-    Evidence,
-    HistoryEntry,
     Leg,
     Order,
-    OrderEnd,
-    OrderRequest,
     OrderStatus,
-    OrderType,
-    ReasonCode,
-    Role,
-    TimeInForce,
 )
 from exec_core.positions import Position, PositionKey, PositionSide, Share
 from exec_core.reports import CommissionReport, FillReport
@@ -37,167 +28,22 @@ from exec_service.records import Invalid, OrderRecord, Source
 from exec_service.units import HeldPosition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NOW = datetime(2026, 1, 3, 12, 52, 0, 123456, tzinfo=UTC)
-
-text = st.text(max_size=12)
-names = st.text(min_size=1, max_size=12)
-times = st.integers(0, 10**15 * 4).map(lambda number: EPOCH + timedelta(microseconds=number))
-numbers = st.decimals(-(10**12), 10**12, allow_nan=False, allow_infinity=False, places=6)
-positive = st.decimals(Decimal("0.000001"), 10**12, allow_nan=False, allow_infinity=False, places=6)
-
-
-def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.none() | strategy
-
-
-instruments = st.builds(
-    Instrument,
-    symbol=names,
-    asset_class=st.sampled_from(AssetClass),
-    exchange=maybe(text),
-    currency=maybe(text),
-    expiry=maybe(text),
-    strike=maybe(positive),
-    right=maybe(st.sampled_from(Right)),
-    multiplier=maybe(positive),
-    underlying=maybe(text),
+from journal_samples import (
+    NOW,
+    commissions,
+    details,
+    execution_ids,
+    fill_of,
+    fills,
+    maybe,
+    names,
+    position_of,
+    positions,
+    positive,
+    record_of,
+    records,
+    request_of,
 )
-legs = st.builds(Leg, instruments, st.sampled_from(Side), positive)
-
-
-@st.composite
-def requests(draw: st.DrawFn) -> OrderRequest:
-    order_type = draw(st.sampled_from(OrderType))
-    in_cash = draw(st.booleans())
-    return OrderRequest(
-        signal_id=SignalId(draw(names)),
-        account_id=AccountId(draw(names)),
-        strategy_name=draw(text),
-        instrument=draw(instruments),
-        side=draw(st.sampled_from(Side)),
-        order_type=order_type,
-        quantity=None if in_cash else draw(positive),
-        cash_quantity=draw(positive) if in_cash else None,
-        limit_price=draw(numbers) if order_type.has_limit else None,
-        stop_price=draw(numbers) if order_type.has_stop else None,
-        reference_price=draw(maybe(numbers)),
-        time_in_force=draw(maybe(st.sampled_from(TimeInForce))),
-        legs=tuple(draw(st.lists(legs, max_size=2))),
-        leg_index=draw(st.integers(0, 5)),
-        total_legs=draw(st.integers(1, 6)),
-        product=draw(maybe(text)),
-        variety=draw(maybe(text)),
-        stop_loss=draw(maybe(positive)),
-        take_profit=draw(maybe(positive)),
-        role=draw(st.sampled_from(Role)),
-    )
-
-
-commissions = st.builds(Commission, numbers, names, st.booleans())
-execution_ids = st.text("0123456789abcdef.", min_size=1, max_size=20).map(ExecutionId)
-fills = st.builds(
-    Fill,
-    execution_id=execution_ids,
-    side=st.sampled_from(Side),
-    quantity=positive,
-    price=numbers,
-    time=times,
-    commission=maybe(commissions),
-    correction=st.integers(0, 3),
-    leg=maybe(st.integers(0, 3)),
-)
-ends = st.builds(
-    OrderEnd,
-    st.sampled_from(OrderStatus),
-    maybe(st.sampled_from(ReasonCode)),
-    maybe(text),
-    st.sampled_from(Evidence),
-    times,
-)
-histories = st.lists(
-    st.builds(
-        HistoryEntry,
-        times,
-        text,
-        text,
-        st.sampled_from(Evidence),
-        st.sampled_from(OrderStatus),
-        st.integers(1, 99),
-        maybe(text),
-    ),
-    max_size=3,
-)
-told_terms = st.lists(
-    st.builds(ToldTerm, st.sampled_from(TERMS), numbers, maybe(names.map(BrokerOrderId)), maybe(times)), max_size=3
-)
-details = st.builds(InstrumentDetails, maybe(positive), maybe(positive), maybe(positive), maybe(text))
-
-
-@st.composite
-def orders(draw: st.DrawFn) -> Order:
-    request = draw(requests())
-    executions = draw(st.lists(fills, max_size=3, unique_by=lambda fill: fill.execution_id))
-    return Order(
-        client_order_id=request.key.client_order_id(),
-        request=request,
-        quantity=draw(maybe(positive)),
-        status=draw(st.sampled_from(OrderStatus)),
-        revision=draw(st.integers(1, 10**6)),
-        broker_order_ids=tuple(map(BrokerOrderId, draw(st.lists(names, max_size=3)))),
-        fills=MappingProxyType({fill.execution_id: fill for fill in executions}),
-        late_commissions=MappingProxyType(draw(st.dictionaries(execution_ids, commissions, max_size=2))),
-        details=draw(maybe(details)),
-        attempts=draw(st.integers(0, 9)),
-        sent_at=draw(maybe(times)),
-        acknowledged_at=draw(maybe(times)),
-        working_since=draw(maybe(times)),
-        reported_filled_quantity=draw(maybe(positive)),
-        told_terms=tuple(draw(told_terms)),
-        cancel=draw(maybe(st.builds(CancelRequest, st.sampled_from(ReasonCode), text, times))),
-        end=draw(maybe(ends)),
-        attention=draw(maybe(text)),
-        history=tuple(draw(histories)),
-    )
-
-
-extras = st.dictionaries(text, st.none() | st.booleans() | st.integers() | numbers | text | st.lists(text), max_size=3)
-sources = st.builds(
-    Source,
-    content=names,
-    received_at=times,
-    message_id=maybe(text),
-    published_at=maybe(times),
-    created_at=maybe(times),
-    timeout_seconds=maybe(positive),
-    source_order_id=maybe(text),
-    mathematricks_signal_id=maybe(text),
-    signal_type=maybe(text),
-    environment=maybe(text),
-    extra=extras,
-)
-records = st.builds(OrderRecord, orders(), sources, st.integers(0, 2**62), maybe(names))
-
-
-@st.composite
-def positions(draw: st.DrawFn) -> Position:
-    instrument = draw(instruments)
-    key = PositionKey(draw(names), AccountId(draw(names)), draw(text), draw(maybe(names)))
-    exact = [draw(numbers) for _ in range(7)]
-    return Position(
-        draw(names),
-        key,
-        instrument,
-        draw(positive),
-        draw(times),
-        draw(times),
-        draw(st.sampled_from(PositionSide)),
-        *exact[:6],
-        closed_at=draw(maybe(times)),
-        residual_quantity=exact[6],
-    )
-
 
 ALLOWED = (str, int, bool, type(None), Decimal, float, datetime, list, dict)
 
@@ -228,14 +74,14 @@ def test_an_order_comes_back_from_its_documents(record: OrderRecord) -> None:
 
 def test_no_field_of_an_order_is_forgotten() -> None:
     """A field that is added to the order one day must be added to its document, and to the strategy above."""
-    document = journal.order_document(_record())
+    document = journal.order_document(record_of())
     kept = {*document, *document["state"], "fills"}
     assert {field.name for field in fields_of_dataclass(Order)} <= kept
 
 
 @given(fills, st.lists(st.builds(Share, names, positive), max_size=2))
 def test_an_execution_comes_back_from_its_document(fill: Fill, shares: list[Share]) -> None:
-    order = _record().order
+    order = record_of().order
     document = journal.fill_document(order, fill, broker="ibkr", shares=shares, received_at=NOW)
     assert_storable(document)
     assert journal.fill_from_document(document) == fill
@@ -267,31 +113,9 @@ def test_an_unmatched_commission_comes_back(report: CommissionReport) -> None:
     assert journal.unmatched_report(document) == report
 
 
-def _request(**changes: Any) -> OrderRequest:
-    values: dict[str, Any] = {
-        "signal_id": SignalId("sig_1"),
-        "account_id": AccountId("acc_1"),
-        "strategy_name": "SPX 1-Day Options",
-        "instrument": Instrument("SPY"),
-        "side": Side.BUY,
-        "order_type": OrderType.MARKET,
-        "quantity": Decimal(100),
-    }
-    return OrderRequest(**{**values, **changes})
-
-
-def _record(**changes: Any) -> OrderRecord:
-    return OrderRecord(replace(Order.new(_request()), **changes), Source("digest", NOW), 7, "mock")
-
-
-def _fill(execution_id: str = "e1", **changes: Any) -> Fill:
-    values: dict[str, Any] = {"side": Side.BUY, "quantity": Decimal(50), "price": Decimal("235.20"), "time": NOW}
-    return Fill(execution_id=ExecutionId(execution_id), **{**values, **changes})
-
-
 def test_an_order_document_can_be_found_and_read() -> None:
-    fill = _fill(commission=Commission(Decimal("0.5"), "USD"))
-    record = _record(
+    fill = fill_of(commission=Commission(Decimal("0.5"), "USD"))
+    record = record_of(
         status=OrderStatus.PARTIALLY_FILLED,
         revision=4,
         broker_order_ids=("b1", "b2"),
@@ -332,7 +156,7 @@ def test_an_order_document_can_be_found_and_read() -> None:
 
 
 def test_what_is_not_known_is_null_and_never_zero() -> None:
-    document = journal.order_document(_record())
+    document = journal.order_document(record_of())
     for name in (
         "avg_fill_price",
         "commission",
@@ -346,15 +170,15 @@ def test_what_is_not_known_is_null_and_never_zero() -> None:
 
 
 def test_a_correction_is_a_document_of_its_own_and_names_what_it_replaces() -> None:
-    first, second = _fill(), _fill(quantity=Decimal(40), correction=1)
-    order = _record().order
+    first, second = fill_of(), fill_of(quantity=Decimal(40), correction=1)
+    order = record_of().order
     old = journal.fill_document(order, first, broker="ibkr", shares=(), received_at=NOW)
     share = Share("pos_1", Decimal(40))
     new = journal.fill_document(order, second, broker="ibkr", shares=[share], received_at=NOW, replaces=first)
     assert (old["_id"], old["replaces"]) == ("ibkr|acc_1|e1", None)
     assert (new["_id"], new["replaces"]) == ("ibkr|acc_1|e1#c1", "ibkr|acc_1|e1")
     for documents in ([old, new], [new, old]):
-        restored = journal.order_record(journal.order_document(_record()), documents)
+        restored = journal.order_record(journal.order_document(record_of()), documents)
         assert restored is not None
         assert dict(restored.order.fills) == {first.execution_id: second}
         assert journal.fill_shares(documents) == {first.execution_id: (share,)}
@@ -362,8 +186,8 @@ def test_a_correction_is_a_document_of_its_own_and_names_what_it_replaces() -> N
 
 def test_the_execution_of_a_leg_tells_the_legs_instrument_and_multiplier() -> None:
     leg = Leg(Instrument("SPX", AssetClass.OPTION, strike=Decimal(5900)), Side.SELL, Decimal(1))
-    order = Order.new(_request(instrument=Instrument("SPX combo"), legs=(leg,)))
-    document = journal.fill_document(order, _fill(leg=0), broker="ibkr", shares=(), received_at=NOW)
+    order = Order.new(request_of(instrument=Instrument("SPX combo"), legs=(leg,)))
+    document = journal.fill_document(order, fill_of(leg=0), broker="ibkr", shares=(), received_at=NOW)
     assert (document["symbol"], document["instrument_type"], document["multiplier"]) == ("SPX", "OPTION", Decimal(100))
 
 
@@ -371,7 +195,7 @@ def test_an_invalid_message_has_a_document_and_is_no_order() -> None:
     invalid = Invalid(OrderKey(SignalId("sig_1"), 1), "side is missing", Source("digest", NOW), 3, {"symbol": "SPY"})
     document = journal.invalid_document(invalid, NOW)
     assert_storable(document)
-    assert document.keys() == journal.order_document(_record()).keys()
+    assert document.keys() == journal.order_document(record_of()).keys()
     assert (document["status"], document["reason_code"], document["revision"]) == ("REJECTED", "INVALID", 1)
     assert (document["symbol"], document["side"], document["quantity"]) == ("SPY", None, None)
     assert document["history"][0]["text"] == "side is missing"
@@ -380,34 +204,26 @@ def test_an_invalid_message_has_a_document_and_is_no_order() -> None:
 
 
 def test_a_document_of_a_release_that_knew_no_modifications_is_read() -> None:
-    document = journal.order_document(_record())
+    document = journal.order_document(record_of())
     del document["state"]["told_terms"], document["modified"]
-    assert journal.order_record(document, ()) == _record()
+    assert journal.order_record(document, ()) == record_of()
 
 
 def test_what_was_modified_at_the_broker_can_be_found_and_read() -> None:
     told = ToldTerm("quantity", Decimal(60), BrokerOrderId("b1"), NOW)
-    document = journal.order_document(_record(told_terms=(told,), quantity=Decimal(60)))
+    document = journal.order_document(record_of(told_terms=(told,), quantity=Decimal(60)))
     assert document["modified"] == {"quantity": Decimal(60), "limit_price": None, "stop_price": None, "at": NOW}
     assert (document["quantity"], document["request"]["quantity"]) == (60, 100)
 
 
 def test_a_document_of_a_newer_release_is_not_guessed_at() -> None:
-    document = {**journal.order_document(_record()), "schema_version": journal.SCHEMA_VERSION + 1}
+    document = {**journal.order_document(record_of()), "schema_version": journal.SCHEMA_VERSION + 1}
     with pytest.raises(journal.SchemaTooNew, match="newer release"):
         journal.order_record(document, ())
 
 
-def _position(quantity: str = "100", **changes: Any) -> Position:
-    key = PositionKey("SPX 1-Day Options", AccountId("acc_1"), "STOCK|SPY", None)
-    position = Position(
-        "pos_1", key, Instrument("SPY"), Decimal(1), NOW, NOW, PositionSide.LONG, Decimal(quantity), Decimal("23515")
-    )
-    return replace(position, average_entry_price=Decimal("235.15"), **changes)
-
-
 def test_a_position_is_the_specifications() -> None:
-    document = journal.position_document(HeldPosition(_position(), 0, ("ord_1",), 1))
+    document = journal.position_document(HeldPosition(position_of(), 0, ("ord_1",), 1))
     expected = {
         "_id": "pos_1",
         "strategy_name": "SPX 1-Day Options",
@@ -428,16 +244,16 @@ def test_a_position_is_the_specifications() -> None:
 
 
 def test_a_short_position_has_a_positive_quantity_and_comes_back_signed() -> None:
-    document = journal.position_document(HeldPosition(_position("-2.5", side=PositionSide.SHORT), 3))
+    document = journal.position_document(HeldPosition(position_of("-2.5", side=PositionSide.SHORT), 3))
     assert (document["side"], document["quantity"]) == ("SHORT", 2.5)
     assert journal.held_position(document).position.quantity == Decimal("-2.5")
 
 
 def test_the_status_is_written_only_where_a_position_opens_or_closes() -> None:
-    assert journal.position_document(HeldPosition(_position(), 0))["status"] == "OPEN"
-    assert "status" not in journal.position_document(HeldPosition(_position(), 1))
-    assert journal.position_document(HeldPosition(_position("0", closed_at=NOW), 5))["status"] == "CLOSED"
-    assert journal.position_document(HeldPosition(_position("0", closed_at=NOW), 0))["status"] == "CLOSED"
+    assert journal.position_document(HeldPosition(position_of(), 0))["status"] == "OPEN"
+    assert "status" not in journal.position_document(HeldPosition(position_of(), 1))
+    assert journal.position_document(HeldPosition(position_of("0", closed_at=NOW), 5))["status"] == "CLOSED"
+    assert journal.position_document(HeldPosition(position_of("0", closed_at=NOW), 0))["status"] == "CLOSED"
 
 
 def test_position_keys_are_equal_only_for_one_position() -> None:
@@ -448,7 +264,7 @@ def test_position_keys_are_equal_only_for_one_position() -> None:
 
 
 def test_the_repetition_of_an_unmatched_report_has_the_same_name() -> None:
-    fill = FillReport(_fill(), broker_order_id=BrokerOrderId("b1"))
+    fill = FillReport(fill_of(), broker_order_id=BrokerOrderId("b1"))
     first, again = (
         CommissionReport(ExecutionId("e1"), Commission(Decimal(amount), "USD"), broker_order_id=BrokerOrderId("b1"))
         for amount in ("1.0", "1.00")
@@ -461,8 +277,8 @@ def test_the_repetition_of_an_unmatched_report_has_the_same_name() -> None:
 
 def test_a_venues_local_time_becomes_utc() -> None:
     local = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    fill = _fill(time=local)
-    record = _record(sent_at=local, fills=MappingProxyType({fill.execution_id: fill}))
+    fill = fill_of(time=local)
+    record = record_of(sent_at=local, fills=MappingProxyType({fill.execution_id: fill}))
     document = journal.order_document(record)
     assert_storable(document)
     assert_storable(fill_documents(record.order)[0])
@@ -470,5 +286,5 @@ def test_a_venues_local_time_becomes_utc() -> None:
 
 
 def test_a_client_order_id_names_the_document() -> None:
-    record = _record(client_order_id=ClientOrderId("X" * 20))
+    record = record_of(client_order_id=ClientOrderId("X" * 20))
     assert journal.order_document(record)["_id"] == "X" * 20

@@ -167,3 +167,49 @@ async def test_after_a_conflict_about_a_position_nothing_is_taken_for_known(tmp_
             await ledger.write(Write(POSITIONS, "q", 0, {"revision": 1, "position_key": "key", "status": "OPEN"}))
         with pytest.raises(NotLoaded):
             ledger.cached_open_position("key", "acc_1")
+
+
+async def test_what_rides_along_costs_no_commit_of_its_own(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        along = ledger.write_along(row("mark"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not along.done()
+        await ledger.write(row("other"))
+        await along
+        assert store.commits == [2]
+
+
+async def test_what_rides_along_is_written_soon_although_nobody_else_comes(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        async with asyncio.timeout(60):
+            await asyncio.gather(ledger.write_along(row("a")), ledger.write_along(row("b")))
+        assert store.commits == [2]
+        assert {document["_id"] for document in await store.load(OUTBOX)} == {"a", "b"}
+
+
+async def test_what_rides_along_fails_with_the_lease(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        await store.fence("w")
+        along = ledger.write_along(row("mark"))
+        with pytest.raises(LeaseLost):
+            await ledger.write(row("other"))
+        with pytest.raises(LeaseLost):
+            await along
+
+
+async def test_what_is_on_its_way_goes_along(tmp_path: Path) -> None:
+    async with running(tmp_path) as (ledger, store):
+        second: asyncio.Future[None] | None = None
+
+        async def a_turn_later() -> None:
+            nonlocal second
+            await asyncio.sleep(0)
+            second = ledger.write(row("second"))
+
+        task = asyncio.create_task(a_turn_later())
+        await ledger.write(row("first"))
+        await task
+        assert second is not None
+        await second
+        assert store.commits == [2]

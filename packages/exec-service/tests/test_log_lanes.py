@@ -268,6 +268,53 @@ class TestAStuckConsole:
         assert [int(line.split()[0]) for line in messages(received.decode())] == list(range(300))
 
 
+class Counting:
+    """Takes everything, and counts."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.taken.append(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def test_a_burst_is_written_together_and_a_lane_that_closes_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exec_service.log_lanes.REST_SECONDS", 10 * DEADLINE)
+    sink = Counting()
+    lane = Lane(sink, capacity_bytes=100_000, say=str, tell_others=lambda _lane, _text: None)
+    lane.put("the first line")
+    wait_until(lambda: bool(sink.taken))
+    for number in range(100):
+        lane.put(f"line {number}")
+    lane.begin_closing()
+    assert lane.finish_closing(time.monotonic() + DEADLINE)
+    assert sink.taken == [b"the first line\n", "".join(f"line {number}\n" for number in range(100)).encode()]
+
+
+def test_what_is_logged_while_a_lane_makes_a_line_is_a_line_as_well() -> None:
+    def say(text: str) -> str:
+        lane.put("from inside")
+        return text
+
+    sink, gate = Counting(), threading.Event()
+    take, sink.write = sink.write, lambda data: (gate.wait(DEADLINE), take(data))[1]  # type: ignore[method-assign]
+    lane = Lane(sink, capacity_bytes=20, say=say, tell_others=lambda _lane, _text: None)
+    for number in range(100):
+        lane.put(f"line {number:04}")
+    gate.set()
+    lane.begin_closing()
+    assert lane.finish_closing(time.monotonic() + DEADLINE)
+    text = b"".join(sink.taken).decode()
+    assert "log lines were dropped here\n" in text
+    assert "from inside\n" in text
+
+
 def test_a_sink_that_takes_a_few_bytes_at_a_time_and_fails_between_gets_each_byte_once() -> None:
     class Trickle:
         name = "trickle"

@@ -21,7 +21,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from real_servers import MongoDatabase
-from store_samples import MOMENT_SECONDS, PATIENCE_SECONDS, new, order
+from store_samples import MOMENT_SECONDS, PATIENCE_SECONDS, new, order, tell
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +87,9 @@ async def test_our_own_writes_of_every_kind_are_no_change(store: MongoStore) -> 
         await store.commit([new(ORDERS, order(f"{number}")), new(FILLS, {"_id": f"{number}"})], lease=lease)
         await store.commit([Write(OUTBOX, "A", None, {"number": number})])
         await store.insert(OUTBOX, [{"_id": f"{number}"}, {"_id": "repeat"}])
-        await store.update_signal([], "S", lambda _, number=number: {"number": number})  # type: ignore[misc]
-        await store.update_signal([], "S", lambda _: None)
-        await store.update_signal([], "S", lambda found: {"number": found and found["number"]})
+        await tell(store, [], "S", lambda _, number=number: {"number": number})  # type: ignore[misc]
+        await tell(store, [], "S", lambda _: None)
+        await tell(store, [], "S", lambda found: {"number": found and found["number"]})
 
     assert not await store.wait_for_change(2 * MOMENT_SECONDS)
     assert not store._changes._own
@@ -105,8 +105,8 @@ async def test_a_foreign_write_beside_ours_is_not_taken_for_it(
     assert await store.wait_for_change(PATIENCE_SECONDS)
     await drained(store)
 
-    await store.update_signal([], "T", lambda _: {"x": 1})
-    await store.update_signal([], "T", lambda _: {"x": 1})
+    await tell(store, [], "T", lambda _: {"x": 1})
+    await tell(store, [], "T", lambda _: {"x": 1})
     database[SIGNALS].update_one({"_id": "T"}, {"$set": {"theirs": 1}})
     assert await store.wait_for_change(PATIENCE_SECONDS)
 

@@ -80,16 +80,16 @@ async def test_indexes_that_are_missing_or_other_are_named(
 ) -> None:
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database):
         pass
-    database[ORDERS].drop_index("status")
+    database[ORDERS].drop_index("status_sequence")
     found = (await checks_of(mongodb))["indexes"]
     assert found.outcome is Outcome.WARNING
-    assert "orders.status" in found.detail
+    assert "orders.status_sequence" in found.detail
 
-    database[POSITIONS].drop_index("position_key_unique")
-    database[POSITIONS].create_index("position_key", name="position_key_unique", sparse=True)
+    database[POSITIONS].drop_index("position_key_once")
+    database[POSITIONS].create_index("position_key", name="position_key_once", sparse=True)
     found = (await checks_of(mongodb))["indexes"]
     assert found.outcome is Outcome.FAILED
-    assert "positions.position_key_unique" in found.detail
+    assert "positions.position_key_once" in found.detail
 
 
 async def test_versions_of_other_releases(mongodb: MongoDatabase, database: Database[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ from mongod import Mongod
 from pydantic import SecretStr
 from pymongo import MongoClient
 from real_servers import MongoDatabase
-from store_samples import PATIENCE_SECONDS, new, only, order, position
+from store_samples import PATIENCE_SECONDS, new, only, order, position, tell
 
 
 @pytest.fixture(autouse=True)
@@ -499,7 +499,7 @@ async def test_a_store_that_is_not_open_is_unavailable(mongodb: MongoDatabase) -
             store.commit([new(ORDERS, order("A"))]),
             store.commit([], lease=Lease("w", 1, 30)),
             store.insert(ORDERS, [order("A")]),
-            store.update_signal([], "A", lambda _: {}),
+            tell(store, [], "A", lambda _: {}),
             store.take_lease("w", 30),
             store.workers(),
         ):

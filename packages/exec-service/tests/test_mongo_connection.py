@@ -26,7 +26,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, OperationFailure
 from real_servers import MongoDatabase
 from server import CannotBeHad, free_port
-from store_samples import PATIENCE_SECONDS, new, order
+from store_samples import PATIENCE_SECONDS, new, order, tell
 
 
 @pytest.fixture(autouse=True)
@@ -260,7 +260,7 @@ async def test_who_may_read_and_write_needs_no_more(guarded: Guarded, caplog: py
         await store.commit([new(ORDERS, order("A"))], lease=lease)
         assert await waiting
         await other.fence("w")
-        await store.update_signal([], "S", lambda _: {"a": 1})
+        await tell(store, [], "S", lambda _: {"a": 1})
 
         checks = await examine(uri, "exec_test")
 
@@ -368,7 +368,7 @@ async def test_errors_while_working_do_not_tell_the_password(guarded: Guarded) -
             store.load(ORDERS),
             store.commit([new(ORDERS, order("A"))]),
             store.renew_lease(lease),
-            store.update_signal([], "S", lambda _: {}),
+            tell(store, [], "S", lambda _: {}),
         ):
             with pytest.raises(StoreUnavailable) as caught:
                 await call

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from exec_service.stores import (
     CONFIRMATIONS,
+    FILLS,
     INDEXES,
     ORDERS,
     OUTBOX,
     POSITIONS,
     SIGNALS,
+    Not,
     StoreError,
     StoreUnavailable,
     Write,
@@ -22,6 +24,7 @@ from exec_service.stores import mongo_schema as schema
 from exec_service.stores.mongo import MongoStore
 from exec_service.stores.mongo_connection import Connection
 from exec_service.stores.mongo_indexes import WANTED, missing
+from exec_service.stores.mongo_query import build
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -101,10 +104,35 @@ async def test_anothers_index_on_signal_id_will_do(mongodb: MongoDatabase, datab
 
 
 async def test_anothers_index_of_another_name_is_as_good_as_ours(mongodb: MongoDatabase, database: Any) -> None:
-    database[OUTBOX].create_index("channel", name="theirs")
+    database[OUTBOX].create_index("delivered_at", name="theirs")
 
     async with make_store(mongodb):
-        assert "channel" not in database[OUTBOX].index_information()
+        assert set(database[OUTBOX].index_information()) == {"_id_", "theirs"}
+
+
+async def test_what_only_earlier_releases_needed_is_dropped_and_what_is_anothers_stays(
+    mongodb: MongoDatabase, database: Any
+) -> None:
+    for name in ("status", "sequence", "attention"):
+        database[ORDERS].create_index(name, name=name)
+    earlier = {"signal_id": {"$type": "string"}, "leg_index": {"$type": "number"}}
+    database[ORDERS].create_index(
+        [("signal_id", 1), ("leg_index", 1)],
+        name="signal_id_leg_index_unique",
+        unique=True,
+        partialFilterExpression=earlier,
+    )
+    database[ORDERS].create_index("symbol", name="theirs")
+    database[CONFIRMATIONS].create_index("status", name="status")
+
+    async with make_store(mongodb) as store:
+        assert await store.insert(ORDERS, [order("A", signal_id="S"), order("B", signal_id="S")]) == {"B"}
+        assert set(database[ORDERS].index_information()) == {
+            "_id_",
+            "theirs",
+            *(index.name for index in WANTED[ORDERS]),
+        }
+        assert "status" in database[CONFIRMATIONS].index_information()
 
 
 async def test_nothing_is_unique_in_the_signal_store(mongodb: MongoDatabase, database: Any) -> None:
@@ -113,14 +141,14 @@ async def test_nothing_is_unique_in_the_signal_store(mongodb: MongoDatabase, dat
 
 
 async def test_an_index_in_the_place_of_ours_is_named_with_the_fix(mongodb: MongoDatabase, database: Any) -> None:
-    database[ORDERS].create_index([("signal_id", 1), ("leg_index", 1)], name="signal_id_leg_index_unique")
+    database[ORDERS].create_index([("signal_id", 1), ("leg_index", 1)], name="signal_id_leg_index_once")
 
     error = await refused(mongodb)
 
     assert not isinstance(error, StoreUnavailable)
-    for words in (f"{mongodb.database}.orders", "signal_id_leg_index_unique", "dropIndex"):
+    for words in (f"{mongodb.database}.orders", "signal_id_leg_index_once", "dropIndex"):
         assert words in str(error)
-    database[ORDERS].drop_index("signal_id_leg_index_unique")
+    database[ORDERS].drop_index("signal_id_leg_index_once")
     async with make_store(mongodb):
         pass
 
@@ -147,7 +175,8 @@ async def test_documents_of_others_without_our_fields_are_in_nobodys_way(
     async with make_store(mongodb) as store:
         database[collection].insert_many([dict(document) for document in theirs])
         assert await store.insert(collection, [order("A", signal_id="S"), order("B", signal_id="S")]) == {"B"}
-        assert len(await store.load(collection, {"signal_id": "S"})) == 5
+        assert [document["_id"] for document in await store.load(collection, {"signal_id": "S"})] == ["A"]
+        assert len(await store.load(collection)) == 13
 
 
 async def test_positions_of_others_do_not_collide_and_ours_do_whatever_the_word(
@@ -172,7 +201,13 @@ async def test_the_indexes_are_used(mongodb: MongoDatabase, database: Any) -> No
     """A partial index cannot find what it does not cover: the plain ones must be there beside it."""
     async with make_store(mongodb):
         for collection, where in [
-            (ORDERS, {"signal_id": {"$eq": "S"}}),
+            (ORDERS, build(ORDERS, {"signal_id": "S"})),
+            (ORDERS, build(ORDERS, {"order_id": "17", "account_id": "a"})),
+            (ORDERS, build(ORDERS, {"attention": Not(None)})),
+            (ORDERS, build(ORDERS, {"account_id": "a", "status": ["PENDING", "SUBMITTED"]})),
+            (CONFIRMATIONS, build(CONFIRMATIONS, {"signal_id": "S"})),
+            (FILLS, build(FILLS, {"client_order_id": ["a", "b"]})),
+            (POSITIONS, build(POSITIONS, {"account_id": "a", "status": "CLOSED", "residual_quantity": Not([0.0])})),
             (POSITIONS, {"position_key": {"$eq": "k"}, "status": {"$nin": ["CLOSED"]}}),
             (OUTBOX, {"delivered_at": {"$eq": None}}),
             (SIGNALS, {"$or": [{"_id": {"$in": ["a", "S"]}}, {"signal_id": "S"}]}),

@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import bson
 import pytest
-from bson import Binary, DatetimeMS, Int64, ObjectId, Regex
+from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId, Regex
+from bson.raw_bson import RawBSONDocument
 from exec_core.money import Decimal
 from exec_service.signals import merge_signal
 from exec_service.stores import SIGNALS, StoreUnavailable
 from exec_service.stores.mongo import MongoStore
-from exec_service.stores.mongo_signals import Seen
+from exec_service.stores.mongo_codec import RAW, pack
+from exec_service.stores.mongo_seen import Seen
 from impatience import grow_impatient
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from real_servers import MongoDatabase
-from store_samples import PATIENCE_SECONDS
+from store_samples import PATIENCE_SECONDS, tell
 
 KEY = ObjectId("65f0c0ffee65f0c0ffee65f0")
 FOREIGN = {
@@ -83,7 +86,7 @@ async def test_a_document_with_an_object_id_is_found_and_only_our_fields_change(
     signals.insert_one({"_id": KEY, "signal_id": "S", **FOREIGN})
     before = raw(signals, KEY)
 
-    await store.update_signal(ids, "S", merging(update(3, execution_status="FILLED")))
+    await tell(store, ids, "S", merging(update(3, execution_status="FILLED")))
 
     after = raw(signals, KEY)
     assert after["execution_status"] == "FILLED"
@@ -96,7 +99,7 @@ async def test_an_id_that_looks_like_an_object_id_may_be_a_text(
 ) -> None:
     signals.insert_one({"_id": str(KEY)})
 
-    await store.update_signal([str(KEY)], "S", lambda _: {"ours": 1})
+    await tell(store, [str(KEY)], "S", lambda _: {"ours": 1})
 
     assert list(signals.find()) == [{"_id": str(KEY), "ours": 1}]
 
@@ -119,7 +122,7 @@ async def test_what_others_keep_in_our_legs_goes_back_as_it_came(
     leg = {"leg_index": 1, **{name: value for name, value in FOREIGN.items() if name != "long"}}
     signals.insert_one({"_id": KEY, "signal_id": "S", "legs": [leg]})
 
-    await store.update_signal([], "S", merging(update(2, leg=1, total_legs=2, execution_status="SUBMITTED")))
+    await tell(store, [], "S", merging(update(2, leg=1, total_legs=2, execution_status="SUBMITTED")))
 
     (stored,) = raw(signals, KEY)["legs"]
     assert stored["execution_status"] == "SUBMITTED"
@@ -134,7 +137,7 @@ async def test_several_documents_of_one_signal_are_told_in_one_place(
     signals.insert_many([{"_id": f"{n}", "signal_id": "S"} for n in (2, 1, 3)])
 
     for revision in (1, 2, 3):
-        await store.update_signal([], "S", merging(update(revision)))
+        await tell(store, [], "S", merging(update(revision)))
 
     told = [document for document in signals.find() if "execution_revision" in document]
     assert len(told) == 1
@@ -159,7 +162,7 @@ async def test_many_foreign_writers_neither_lose_anything_nor_stop_us(
     writing = [asyncio.create_task(asyncio.to_thread(write, name)) for name in names]
     async with asyncio.timeout(PATIENCE_SECONDS):
         for revision in range(1, 30):
-            await store.update_signal([str(KEY)], "S", merging(update(revision, execution_status="SUBMITTED")))
+            await tell(store, [str(KEY)], "S", merging(update(revision, execution_status="SUBMITTED")))
     stop.set()
     counts = await asyncio.gather(*writing)
 
@@ -178,7 +181,7 @@ async def test_legs_that_are_told_from_several_sides_are_all_there(
             signals.delete_many({})
             await asyncio.gather(
                 *(
-                    by.update_signal([], "S", merging(update(1, leg, 6, execution_status="FILLED")))
+                    tell(by, [], "S", merging(update(1, leg, 6, execution_status="FILLED")))
                     for leg, by in enumerate([store, other] * 3)
                 )
             )
@@ -200,7 +203,7 @@ async def test_a_change_to_what_was_looked_at_means_deciding_again(
             signals.update_one({"_id": "A"}, {"$set": {"state": 2, "other": 2}})
         return {"decided_on": found["state"]}
 
-    await store.update_signal([], "S", merge)
+    await tell(store, [], "S", merge)
 
     assert seen == [1, 2]
     assert signals.find_one() == {"_id": "A", "signal_id": "S", "state": 2, "other": 2, "decided_on": 2}
@@ -216,7 +219,7 @@ async def test_a_change_to_something_else_does_not(store: MongoStore, signals: C
         signals.update_one({"_id": "A"}, {"$set": {"theirs": len(calls)}})
         return {"ours": 1}
 
-    await store.update_signal([], "S", merge)
+    await tell(store, [], "S", merge)
 
     assert calls == [1]
     assert signals.find_one() == {"_id": "A", "signal_id": "S", "state": 1, "theirs": 1, "ours": 1}
@@ -234,7 +237,7 @@ async def test_what_was_looked_at_is_recognised_whatever_it_is(store: MongoStore
         return {"seen": True}
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        await store.update_signal([], "S", merge)
+        await tell(store, [], "S", merge)
 
     assert (await store.load(SIGNALS))[0]["seen"] is True
 
@@ -250,7 +253,7 @@ async def test_absent_and_none_are_told_apart(store: MongoStore, signals: Collec
             signals.update_one({"_id": "A"}, {"$set": {"state": None}})
         return {"ours": 1}
 
-    await store.update_signal([], "S", merge)
+    await tell(store, [], "S", merge)
 
     assert calls == [False, True]
 
@@ -264,7 +267,7 @@ async def test_a_document_that_is_deleted_meanwhile_is_made_anew(
         signals.delete_many({})
         return {"found": found is not None}
 
-    await store.update_signal([], "S", merge)
+    await tell(store, [], "S", merge)
 
     assert list(signals.find()) == [{"_id": "S", "signal_id": "S", "found": False}]
 
@@ -278,7 +281,7 @@ async def test_who_inserts_at_the_same_time_is_found(store: MongoStore, signals:
             signals.insert_one({"_id": "S", "theirs": 1})
         return {"ours": 1}
 
-    await store.update_signal([], "S", merge)
+    await tell(store, [], "S", merge)
 
     assert len(calls) == 2
     assert list(signals.find()) == [{"_id": "S", "theirs": 1, "ours": 1}]
@@ -297,7 +300,7 @@ async def test_one_who_is_always_quicker_makes_it_unavailable_within_bounds(
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
         grow_impatient(store, 0.5)
         with pytest.raises(StoreUnavailable, match="S"):
-            await store.update_signal([], "S", merge)
+            await tell(store, [], "S", merge)
 
     assert "ours" not in (signals.find_one() or {})
 
@@ -309,7 +312,7 @@ async def test_a_foreign_transaction_on_the_document_only_delays(
     with signals.database.client.start_session() as session:
         session.start_transaction()
         signals.update_one({"_id": "A"}, {"$set": {"theirs": 1}}, session=session)
-        updating = asyncio.create_task(store.update_signal([], "S", merging(update(1))))
+        updating = asyncio.create_task(tell(store, [], "S", merging(update(1))))
         done, _ = await asyncio.wait({updating}, timeout=0.2)
         assert not done
         await asyncio.to_thread(session.commit_transaction)
@@ -342,3 +345,20 @@ def test_seen_notes_every_way_of_looking() -> None:
     ):
         assert looked(look) == {"a", "b"}
     assert looked(lambda seen: seen | {"x": 1}) == {"a", "b"}
+
+
+def test_seen_decodes_what_is_nested_when_it_is_looked_at() -> None:
+    document = {"a": 1, "legs": [{"price": Decimal128("1.50")}], "ref": {"$ref": "a", "$id": 1}, "none": float("inf")}
+    seen = Seen(RawBSONDocument(bson.encode(document), RAW))
+
+    assert seen["legs"] == [{"price": Decimal("1.50")}]
+    assert type(seen["legs"][0]) is dict
+    assert seen.get("ref") == {"$ref": "a", "$id": 1}
+    assert repr(pack(seen["none"])) == "inf"
+    assert seen.names == {"legs", "ref", "none"}
+
+    seen.overlay({"a": 2, "more": [1]})
+    assert (seen["a"], seen["more"], seen["legs"]) == (2, [1], [{"price": Decimal("1.50")}])
+    seen = Seen(RawBSONDocument(bson.encode(document), RAW))
+    seen.overlay({"legs": []})
+    assert seen["legs"] == []

@@ -1,10 +1,11 @@
-"""The outbox's channels: marks that ride together, stops that wait for nobody, and signals told side by side."""
+"""The outbox's channels: marks that ride together, stops that wait for nobody, and signals told in one call."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from exec_core.clock import utc_now
 from exec_service import delivery
 from exec_service.ledger import Ledger
 from exec_service.outbox import QUICK_TRIES, Channel, Outbox, Row
-from exec_service.stores import OUTBOX, SIGNALS, Document, StoreError, StoreUnavailable
+from exec_service.stores import OUTBOX, SIGNALS, Document, SignalChange, StoreError, StoreUnavailable
 from exec_service.stores.sqlite import SqliteStore
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -92,21 +93,29 @@ class WatchedStore(SqliteStore):
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
         self.told: list[tuple[str, int]] = []
-        self.refuses: dict[str, Exception] = {}
+        self.refuses: dict[str, StoreError | ValueError] = {}
+        self.calls = 0
 
-    async def update_signal(
-        self, ids: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
-    ) -> None:
-        if signal_id in self.refuses:
-            raise self.refuses[signal_id]
+    async def update_signals(self, changes: Sequence[SignalChange]) -> list[StoreError | ValueError | None]:
+        self.calls += 1
+        answers: list[StoreError | ValueError | None] = []
+        for change in changes:
+            error = self.refuses.get(change.signal_id)
+            if isinstance(error, StoreUnavailable):
+                raise error  # what came before it is done
+            answers.append(error)
+            if error is None:
+                answers[-1:] = await super().update_signals([self._watched(change)])
+        return answers
 
-        def told(existing: Document | None) -> Document | None:
-            fields = merge(existing)
+    def _watched(self, change: SignalChange) -> SignalChange:
+        def merge(existing: Document | None) -> Document | None:
+            fields = change.merge(existing)
             if fields is not None:
-                self.told.append((signal_id, fields["execution_revision"]))
+                self.told.append((change.signal_id, fields["execution_revision"]))
             return fields
 
-        await super().update_signal(ids, signal_id, told)
+        return replace(change, merge=merge)
 
 
 def signal_row(signal_id: str, revision: int, status: str = "SUBMITTED") -> dict[str, Any]:
@@ -143,12 +152,13 @@ async def test_of_several_updates_of_one_order_the_newest_is_told(tmp_path: Path
         async with running(channel, no_mark):
             await channel.drained()
         assert sorted(store.told) == [("sig_1", 4), ("sig_2", 4)]
+        assert store.calls == 1
         assert {document["execution_status"] for document in await store.load(SIGNALS)} == {"FILLED"}
 
 
 @pytest.mark.parametrize("error", [StoreError("the document is too large"), ValueError("no such value")])
 async def test_a_document_that_will_never_take_it_keeps_no_other_signal_waiting(
-    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, error: StoreError | ValueError, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with WatchedStore(tmp_path) as store:
         store.refuses["sig_2"] = error

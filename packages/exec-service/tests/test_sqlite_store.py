@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from exec_service.stores import FILLS, ORDERS, Not, StoreError, StoreUnavailable, WorkerAlive, Write
 from exec_service.stores.sqlite import SqliteStore
-from store_samples import PATIENCE_SECONDS, assert_every_commit_is_whole, new, order, worker
+from store_samples import PATIENCE_SECONDS, assert_every_commit_is_whole, new, order, tell, worker
 from store_suite import OpenStore, StoreSuite
 
 
@@ -141,7 +141,7 @@ async def test_a_lock_held_beyond_patience_is_unavailable_and_nothing_is_written
             for call in (
                 store.commit([new(ORDERS, order("A"))]),
                 store.insert(ORDERS, [order("A")]),
-                store.update_signal([], "A", lambda _: {"a": 1}),
+                tell(store, [], "A", lambda _: {"a": 1}),
                 store.renew_lease(lease),
                 store.fence("w"),
                 store.release_lease(lease),

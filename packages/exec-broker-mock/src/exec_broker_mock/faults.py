@@ -147,12 +147,9 @@ class Faults:
             now = self._book.now()
             until = now + span(seconds or 0) if kind in LINE_FAULTS else None
             values = (kind.value, account_id, symbol, client_order_id, signal_id)
-            cursor = self._book.execute(
-                "INSERT INTO faults (kind, account_id, symbol, client_order_id, signal_id, remaining, seconds, reason,"
-                " since, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            return self._book.add_fault(
                 (*values, 0 if kind in LINE_FAULTS else count, seconds, reason, now, until),
             )
-            return int(cursor.lastrowid or 0)
 
     def clear(self, *kinds: FaultKind) -> None:
         """Disarm these kinds (all, if none is named), and end what is in force; sessions that were lost stay lost."""
@@ -191,11 +188,15 @@ def are_armed(book: Book, *kinds: FaultKind) -> bool:
 
 def line_marker(book: Book) -> int:
     """The newest fault: a session that begins now is lost by a disconnect after it."""
+    if not book.has_faults():
+        return 0
     return int(book.execute("SELECT coalesce(max(number), 0) FROM faults").fetchone()[0])
 
 
 def line(book: Book, account_id: str, marker: int, connected_at: int, now: int) -> Line:
     """How the line stands for a session that began at `marker`."""
+    if not book.has_faults():
+        return Line(Availability(AvailabilityState.READY, moment(connected_at)))
     rows = book.execute(
         "SELECT kind, since, until, reason, number FROM faults WHERE until IS NOT NULL AND (until > ? OR number > ?)"
         " AND coalesce(account_id, ?) = ? ORDER BY number",

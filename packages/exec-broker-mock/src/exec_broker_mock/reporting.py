@@ -30,10 +30,11 @@ _EVENTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Reports, and the event up to which they tell everything."""
+    """Reports, and the event up to which they tell everything; `is_cut`: there may be more already."""
 
     reports: tuple[Report, ...]
     sequence: int
+    is_cut: bool = False
 
 
 def emit_order(book: Book, order: OrderRow, at: int) -> None:
@@ -44,9 +45,14 @@ def emit_order(book: Book, order: OrderRow, at: int) -> None:
             " quantity, limit_price, stop_price) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(order.account_id, order.number, at, order.status.value, str(order.filled_quantity), order.reason),
-                *map(to_sql, (order.quantity, order.limit_price, order.stop_price)),
+                *_terms_texts(order),
             ),
         )
+
+
+def _terms_texts(order: OrderRow) -> list[object]:
+    """The order's terms as SQLite keeps them."""
+    return [to_sql(order.quantity), to_sql(order.limit_price), to_sql(order.stop_price)]
 
 
 def emit_fill(book: Book, order: OrderRow, fill: FillRow, at: int) -> None:
@@ -111,14 +117,15 @@ def news(book: Book, account_id: str, after: int) -> Batch:
             then = order._replace(
                 status=ReportStatus(status), filled_quantity=Decimal(filled), reason=reason, updated_at=at
             )
-            # What an event does not say (an earlier format of the book) is as it is now.
-            known = then.on_terms(*(None if term is None else Decimal(term) for term in terms))
-            reports.append(order_report(book, known))
+            if terms != _terms_texts(order):
+                # What an event does not say (an earlier format of the book) is as it is now.
+                then = then.on_terms(*(None if term is None else Decimal(term) for term in terms))
+            reports.append(order_report(book, then))
             continue
         fill = book.fill(fill_number)
         if fill is not None:
             reports.append((commission_report if is_commission else fill_report)(book, order, fill))
-    return Batch(tuple(reports), rows[-1][0] if rows else after)
+    return Batch(tuple(reports), rows[-1][0] if rows else after, len(rows) == BATCH)
 
 
 def disturbed(book: Book, account_id: str, batch: Batch) -> Batch:
@@ -132,7 +139,7 @@ def disturbed(book: Book, account_id: str, batch: Batch) -> Batch:
         targets = dict.fromkeys(_target(book, account_id, report) for report in reports)
         if any(faults.consume(book, target, FaultKind.REORDER) for target in targets):
             reports.reverse()
-    return Batch(tuple(reports), batch.sequence)
+    return Batch(tuple(reports), batch.sequence, batch.is_cut)
 
 
 def _target(book: Book, account_id: str, report: Report) -> Target:

@@ -167,10 +167,34 @@ _FILL_READERS: Final = tuple(_READ_FILL.get(name) for name in FILL_COLUMNS)
 
 
 def to_sql(value: object) -> object:
-    """A field's value as SQLite keeps it."""
-    if value.__class__ is Decimal:
-        return str(value)
-    return _instrument_text(value) if isinstance(value, Instrument) else value
+    """A price or quantity, or its absence, as SQLite keeps it."""
+    return str(value) if isinstance(value, Decimal) else value
+
+
+_ORDER_DECIMALS: Final = tuple(number for number, read in enumerate(_ORDER_READERS) if read is Decimal)
+_FILL_DECIMALS: Final = tuple(number for number, read in enumerate(_FILL_READERS) if read is Decimal)
+_ORDER_INSTRUMENT: Final = ORDER_COLUMNS.index("instrument")
+
+
+def order_to_sql(order: OrderRow) -> list[object]:
+    """The order as a row of `ORDER_COLUMNS`."""
+    values = _with_texts(order, _ORDER_DECIMALS)
+    values[_ORDER_INSTRUMENT] = _instrument_text(order.instrument)
+    return values
+
+
+def fill_to_sql(fill: FillRow) -> list[object]:
+    """The execution as a row of `FILL_COLUMNS`."""
+    return _with_texts(fill, _FILL_DECIMALS)
+
+
+def _with_texts(row: Sequence[object], decimals: Sequence[int]) -> list[object]:
+    """The row with its decimals, which stand at these places, as SQLite keeps them."""
+    values = list(row)
+    for number in decimals:
+        if values[number] is not None:
+            values[number] = str(values[number])
+    return values
 
 
 def order_from_sql(values: Sequence[Any]) -> OrderRow:

@@ -19,15 +19,16 @@ VERSION: Final = 2
 BUSY_SECONDS: Final = 5.0
 
 _ORDER_TYPES: Final = {
-    "number": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "number": "INTEGER PRIMARY KEY",
     **dict.fromkeys(("leg_index", "slices", "fill_delay", "accepted_at", "updated_at", "fill_count"), "INTEGER"),
     "hidden_until": "INTEGER",
 }
 _FILL_TYPES: Final = {
-    "number": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "number": "INTEGER PRIMARY KEY",
     **dict.fromkeys(("execution", "correction", "order_number", "commission_at", "time"), "INTEGER"),
 }
 
+# Numbers never come back, since nothing but the agenda is ever deleted from.
 TABLES: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE orders (" + ", ".join(f"{name} {_ORDER_TYPES.get(name, 'TEXT')}" for name in ORDER_COLUMNS) + ")",
@@ -44,12 +45,12 @@ TABLES: Final = (
     "CREATE INDEX agenda_by_time ON agenda (at, rank, number)",
     "CREATE INDEX agenda_by_order ON agenda (order_number, kind)",
     # What was told, in the order in which it happened: only ever appended to.
-    "CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, account_id TEXT, order_number INTEGER,"
+    "CREATE TABLE events (sequence INTEGER PRIMARY KEY, account_id TEXT, order_number INTEGER,"
     " at INTEGER, status TEXT, filled_quantity TEXT, reason TEXT, fill_number INTEGER, is_commission INTEGER,"
     " quantity TEXT, limit_price TEXT, stop_price TEXT)",
     "CREATE INDEX events_by_account ON events (account_id, sequence)",
     "CREATE TABLE quotes (symbol TEXT PRIMARY KEY, price TEXT, at INTEGER, after_order INTEGER) WITHOUT ROWID",
-    "CREATE TABLE faults (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, account_id TEXT, symbol TEXT,"
+    "CREATE TABLE faults (number INTEGER PRIMARY KEY, kind TEXT, account_id TEXT, symbol TEXT,"
     " client_order_id TEXT, signal_id TEXT, remaining INTEGER, seconds REAL, reason TEXT, since INTEGER,"
     " until INTEGER)",
     "CREATE INDEX faults_armed ON faults (kind) WHERE remaining > 0",

@@ -1,4 +1,4 @@
-"""One session with the venue: the only module that calls it, in a thread of its own, and that waits for its news."""
+"""One session with the venue: the only module that calls it, and that waits for its news."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from exec_broker_mock.rows import span
 from exec_broker_mock.settings import MockBrokerSettings
 from exec_broker_mock.statements import Statements
 from exec_broker_mock.venue import Answer, Link, Venue
-from exec_broker_mock.worker import Worker
+from exec_broker_mock.worker import Inline, Worker
 
 T = TypeVar("T")
 
@@ -58,7 +58,10 @@ class _Seen:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """Entered once. One thread serves it, so that its calls reach the venue in the order in which they were made."""
+    """Entered once. Its calls reach the venue in the order in which they were made.
+
+    A file is read and written in a thread; a book in memory is so quick that they are made at once.
+    """
 
     account_id: str
     settings: MockBrokerSettings
@@ -66,7 +69,7 @@ class Session:
     _far: _Far | None = None
     _failure: Exception | None = None
     _watcher: asyncio.Task[None] | None = None
-    _worker: Worker | None = None
+    _worker: Worker | Inline | None = None
     _is_roused: bool = False
     _seen: _Seen = field(default_factory=_Seen)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,26 +86,32 @@ class Session:
         """
         if self._worker is not None or self._closed.is_set():
             raise ConnectionFailed("a session with the mock venue is entered once", broker="mock")
-        self._worker = Worker(f"mock-{self.account_id}")
+        if self.settings.state_file is None:
+            worker: Worker | Inline = Inline(self._rouse_if_written)
+        else:
+            worker = Worker(f"mock-{self.account_id}", self._rouse_if_written)
+        self._worker = worker
         loop = asyncio.get_running_loop()
         try:
-            self._far = await self._worker.run(self._connect)
+            far = await worker.run(self._connect)
         except BaseException:
             self._closed.set()
-            self._worker.stop()
+            worker.stop()
             raise
 
         def notify() -> None:
             if self._is_roused:
                 return
             self._is_roused = True
+            if worker.is_inside:
+                return  # a call of our own, after which the worker wakes whom it concerns: once for many calls
             # A book in memory may outlive this session's loop: then there is nobody left to wake.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._rouse)
 
-        self._notify = notify
-        self._far.book.listeners.add(notify)
-        self._watcher = asyncio.create_task(self._watch(self._far), name=f"mock-{self.account_id}-watch")
+        self._far, self._notify = far, notify
+        far.book.listeners.add(notify)
+        self._watcher = asyncio.create_task(self._watch(far), name=f"mock-{self.account_id}-watch")
 
     def _connect(self) -> _Far:
         book = open_book(self.account_id, self.settings.state_file, self.clock)
@@ -181,14 +190,15 @@ class Session:
     async def reports(self) -> AsyncIterator[Report]:
         """The present state, then everything as it happens. :raises ConnectionFailed: the session is over."""
         far = self._connected()
-        batch = await self._run(lambda: self._collect(far, None))
+        reached: int | None = None
         while True:
+            self._news.clear()  # before looking: what happens from now on is told by looking again
+            look = partial(self._collect, far, reached)
+            batch = await (self._working().aside(look) if reached is None else self._run(look))
             for report in batch.reports:
                 yield report
-            self._news.clear()
             reached = batch.sequence
-            batch = await self._run(partial(self._collect, far, reached))
-            if batch.sequence == reached:
+            if not batch.is_cut:
                 await self._news.wait()
 
     def _connected(self) -> _Far:
@@ -199,11 +209,14 @@ class Session:
         return self._far
 
     async def _run(self, call: Callable[[], T]) -> T:
-        """The blocking call in the session's thread."""
+        """The call, made where the session makes them."""
+        return await self._working().run(call)
+
+    def _working(self) -> Worker | Inline:
         self._connected()
         if self._worker is None:
             raise ConnectionFailed("not connected to the mock venue", broker="mock")
-        return await self._worker.run(call)
+        return self._worker
 
     def _collect(self, far: _Far, after: int | None) -> Batch:
         """What is to be reported after that event; None: the present state first."""
@@ -211,9 +224,11 @@ class Session:
             now = far.book.now()
             faults.check_line_is_up(far.book, self.account_id, far.link.marker, now)
             due = far.book.next_due()
-            is_disturbed = faults.are_armed(far.book, FaultKind.DUPLICATE, FaultKind.REORDER)
-            if not is_disturbed and (due is None or due > now):
-                return self._told(far, after, now)
+            if due is None or due > now:
+                told = self._told(far, after, now)
+                # Writing is news itself: only where there is something that a fault could disturb.
+                if not told.reports or not faults.are_armed(far.book, FaultKind.DUPLICATE, FaultKind.REORDER):
+                    return told
         with far.book.transaction():
             far.venue.bring_up(now)
             return reporting.disturbed(far.book, self.account_id, self._told(far, after, now))
@@ -222,6 +237,10 @@ class Session:
         if after is None:
             return reporting.present_state(far.book, self.account_id, now)
         return reporting.news(far.book, self.account_id, after)
+
+    def _rouse_if_written(self) -> None:
+        if self._is_roused:
+            self._rouse()
 
     def _rouse(self) -> None:
         self._is_roused = False
@@ -258,12 +277,19 @@ class Session:
             return False
         with far.book.transaction(write=False):
             due = far.book.next_due()
-        if due is not None and due <= now:
-            far.venue.advance()
+            is_due = due is not None and due <= now
+            if not is_due:
+                return self._note(far, version, now)
+        far.venue.advance()
         with far.book.transaction(write=False):
-            sequence, marker = reporting.last_event(far.book), faults.line_marker(far.book)
-            seen.next_due = far.book.next_due()
-            far.line = faults.line(far.book, self.account_id, far.link.marker, far.connected_at, now)
+            return self._note(far, version, now)
+
+    def _note(self, far: _Far, version: tuple[int, int], now: int) -> bool:
+        """Remember up to where the book was looked at; whether there is something to report."""
+        seen = self._seen
+        sequence, marker = reporting.last_event(far.book), faults.line_marker(far.book)
+        seen.next_due = far.book.next_due()
+        far.line = faults.line(far.book, self.account_id, far.link.marker, far.connected_at, now)
         is_news = (sequence, marker) != (seen.sequence, seen.faults)
         seen.version, seen.sequence, seen.faults = version, sequence, marker
         return is_news

@@ -76,7 +76,12 @@ class Venue:
         if accepted is None and fault is not None and fault.kind is FaultKind.REFUSE:
             raise ConnectionFailed("The mock venue refuses the connection", broker="mock")
         if accepted is not None and accepted.status is ReportStatus.REJECTED:
-            raise OrderRejected(accepted.reason or "", broker="mock", client_order_id=order.client_order_id)
+            raise OrderRejected(
+                accepted.reason or "",
+                broker="mock",
+                client_order_id=order.client_order_id,
+                broker_order_id=self.book.broker_order_id(accepted.number),
+            )
         name = None if accepted is None else self.book.broker_order_id(accepted.number)
         return Answer(accepted, name, fault)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from exec_core.fills import Fill
 from exec_core.identifiers import ExecutionId
 from exec_core.orders import Evidence, HistoryEntry, Order
+from exec_core.replacing import replace
 
 _SOURCES: Final = MappingProxyType(
     {

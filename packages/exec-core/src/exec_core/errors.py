@@ -43,7 +43,21 @@ class BrokerError(ExecError):
 
 
 class OrderRejected(BrokerError):
-    """The broker refused the order; the message is its reason, in its own words. Final."""
+    """The broker refused the order; the message is its reason, in its own words. Final.
+
+    `broker_order_id`: under which id the broker has the refused order, where it has one and the answer says so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        broker: str | None = None,
+        client_order_id: str | None = None,
+        broker_order_id: str | None = None,
+    ) -> None:
+        super().__init__(message, broker=broker, client_order_id=client_order_id)
+        self.broker_order_id = broker_order_id
 
 
 class OrderUnsupported(BrokerError):

@@ -7,10 +7,9 @@ alphanumerics; IBKR's ``orderRef`` is wider).
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass
-from typing import NewType
+from typing import Final, NewType
 
 ClientOrderId = NewType("ClientOrderId", str)
 BrokerOrderId = NewType("BrokerOrderId", str)
@@ -38,9 +37,15 @@ def digest(*parts: str, length: int = CLIENT_ORDER_ID_LENGTH) -> str:
 
     The parts are length-prefixed, so that ("ab", "c") and ("a", "bc") differ.
     """
-    hasher = hashlib.sha256()
+    hashed = bytearray()
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
-        hasher.update(len(encoded).to_bytes(8, "big"))
-        hasher.update(encoded)
-    return base64.b32encode(hasher.digest()).decode("ascii")[:length]
+        hashed += len(encoded).to_bytes(8, "big")
+        hashed += encoded
+    number = int.from_bytes(hashlib.sha256(hashed).digest(), "big") << 4  # 260 bits: 52 characters
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(250, 250 - 5 * length, -10)])[:length]
+
+
+#: Base 32 (RFC 4648), two characters for each ten bits: `base64.b32encode` takes five times as long.
+_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)

@@ -31,7 +31,6 @@ order of it; one that was FILLED at a lowered quantity, and is then seen raised 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -63,6 +62,7 @@ from exec_core.orders import (
     ReasonCode,
     TimeInForce,
 )
+from exec_core.replacing import replace
 from exec_core.reports import CommissionReport, FillReport, OrderReport, Report, ReportStatus
 from exec_core.transitions import (
     CANCELLED,
@@ -298,22 +298,22 @@ def _resolve(order: Order, event: Resolved, at: datetime) -> Change:
 
 def _acknowledged(order: Order, report: Report, at: datetime) -> Order:
     """`order` with what any word of the broker about it proves: that the broker has it, and under which id."""
-    changed = order
-    if report.broker_order_id is not None and report.broker_order_id not in order.broker_order_ids:
-        changed = replace(changed, broker_order_ids=(*order.broker_order_ids, report.broker_order_id))
-    if order.acknowledged_at is None:
-        changed = replace(changed, acknowledged_at=at)
-    if not isinstance(report, CommissionReport) and report.details is not None and order.details is None:
-        changed = replace(changed, details=report.details)
-    return changed
+    ids, details = order.broker_order_ids, order.details
+    if report.broker_order_id is not None and report.broker_order_id not in ids:
+        ids = (*ids, report.broker_order_id)
+    details = details or (None if isinstance(report, CommissionReport) else report.details)
+    if order.acknowledged_at is not None and ids is order.broker_order_ids and details is order.details:
+        return order
+    return replace(order, broker_order_ids=ids, acknowledged_at=order.acknowledged_at or at, details=details)
 
 
 def _terms_heard(order: Order, report: OrderReport) -> Order:
     """`order` with what the report tells anew of the terms that the broker works it on."""
     if report.terms is None or report.status not in _TELLS_TERMS:
         return order
-    request, told, name = order.request, order.told_terms, report.broker_order_id
-    return replace(order, told_terms=modifications.remembered(request, told, report.terms, name, report.venue_time))
+    known, name = order.told_terms, report.broker_order_id
+    told = modifications.remembered(order.request, known, report.terms, name, report.venue_time)
+    return order if told is known else replace(order, told_terms=told)
 
 
 def _sized(order: Order) -> Order:
@@ -344,7 +344,7 @@ def _end(order: Order, trigger: Trigger, report: OrderReport, at: datetime) -> O
 
 def _moved(order: Order, cell: Next) -> Order:
     """`order` where the cell leads it; FILLED no longer, if its quantity is no longer what was filled."""
-    moved = order if cell.status is None else replace(order, status=cell.status)
+    moved = order if cell.status in (None, order.status) else replace(order, status=cell.status)
     if cell.derive or (moved.status is FILLED and not _is_complete(moved)):
         return replace(moved, status=_derived(moved))
     return moved

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
+from typing import ClassVar, Final
 
 from exec_core.fills import Commission, Fill
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId, ExecutionId, OrderKey, SignalId
@@ -206,7 +208,11 @@ class HistoryEntry:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+#: What an order computes of its executions: once, and not again for those of its next states that have the same.
+_OF_FILLS: Final = ("own_fills", "filled_quantity", "average_price", "last_fill_time", "commissions", "commission")
+
+
+@dataclass(frozen=True)
 class Order:
     """An order and its state. `quantity` is None for a cash order until the venue says what it bought.
 
@@ -215,7 +221,13 @@ class Order:
 
     `fills` holds the effective execution per execution id (a correction has replaced what it corrects).
     `late_commissions` holds those that came apart from their execution, even before it.
+
+    Every event makes new ones of it: `exec_core.replacing` does so cheaply, and hands on what was computed.
     """
+
+    COMPUTED_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"fills": _OF_FILLS, "late_commissions": ("commissions", "commission")}
+    )
 
     client_order_id: ClientOrderId
     request: OrderRequest
@@ -264,12 +276,13 @@ class Order:
         """Whether the broker has it under several ids, so that none of them tells of the whole order."""
         return len(self.broker_order_ids) > 1
 
-    @property
+    @cached_property
     def filled_quantity(self) -> Decimal:
         """The sum of its executions: never taken from a status."""
-        return sum((fill.quantity for fill in self.own_fills), ZERO)
+        with exact():  # whoever asks first: the answer is kept
+            return sum((fill.quantity for fill in self.own_fills), ZERO)
 
-    @property
+    @cached_property
     def own_fills(self) -> tuple[Fill, ...]:
         """The executions that count towards the order's quantity: not those of a combination's legs."""
         return tuple(fill for fill in self.fills.values() if fill.leg is None)
@@ -279,7 +292,7 @@ class Order:
         """What is still to be filled; None while a cash order's quantity is not known."""
         return None if self.quantity is None else max(self.quantity - self.filled_quantity, ZERO)
 
-    @property
+    @cached_property
     def average_price(self) -> Decimal | None:
         """The quantity-weighted price of its executions; None without one."""
         with exact():
@@ -288,12 +301,12 @@ class Order:
                 return None
             return sum((fill.quantity * fill.price for fill in self.own_fills), ZERO) / filled
 
-    @property
+    @cached_property
     def last_fill_time(self) -> datetime | None:
         """The venue's time of its last execution."""
         return max((fill.time for fill in self.own_fills if fill.quantity), default=None)
 
-    @property
+    @cached_property
     def commissions(self) -> Mapping[ExecutionId, Commission]:
         """What is known of the cost of each execution that counts."""
         known = {key: self.commission_of(key) for key in self.fills}
@@ -307,7 +320,7 @@ class Order:
             return own
         return late
 
-    @property
+    @cached_property
     def commission(self) -> Commission | None:
         """The total so far; None while nothing is known, or where currencies differ (they are not added up)."""
         known = list(self.commissions.values())

@@ -9,16 +9,19 @@ Corrections are appended, never edited in: the old execution is taken back by it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
+from typing import ClassVar
 
 from exec_core.fills import Fill
 from exec_core.identifiers import AccountId
 from exec_core.instruments import Instrument
 from exec_core.money import ZERO, exact
+from exec_core.replacing import replace
 
 
 class PositionSide(StrEnum):
@@ -38,7 +41,7 @@ class PositionKey:
     product: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Position:
     """One stretch of holding. `quantity` is signed, negative when short; `cost` is what the held quantity was bought
     (sold) for, without multiplier, same sign as the quantity; `realized_pnl` is gross of commission, with multiplier;
@@ -48,6 +51,8 @@ class Position:
     `closed_at` is set at zero; less than the instrument's smallest increment, after an exit, is zero, kept as
     `residual_quantity`.
     """
+
+    COMPUTED_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     id: str
     key: PositionKey

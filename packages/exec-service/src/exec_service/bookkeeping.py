@@ -22,9 +22,6 @@ from exec_service import journal
 from exec_service.stores import FILLS, Write
 from exec_service.units import HeldPosition, Unit
 
-#: A position names the newest of the orders behind it; the journal holds all.
-ORDER_IDS_KEPT = 200
-
 Shares = Mapping[ExecutionId, tuple[Share, ...]]
 
 
@@ -115,7 +112,7 @@ def _with_order(held: HeldPosition, order: Order) -> HeldPosition:
     name = order.broker_order_id or order.client_order_id
     if name in held.order_ids:
         return held
-    return replace(held, order_ids=(*held.order_ids, name)[-ORDER_IDS_KEPT:], order_count=held.order_count + 1)
+    return replace(held, order_ids=(*held.order_ids, name)[-journal.ORDER_IDS_KEPT :], order_count=held.order_count + 1)
 
 
 def _known(order: Order, fill: Fill) -> Decimal:

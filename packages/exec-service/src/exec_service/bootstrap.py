@@ -1,4 +1,7 @@
-"""The composition root: the only module that knows concrete stores, buses and notifiers."""
+"""The composition root: the only module that knows concrete stores, buses and notifiers.
+
+What only a running service needs is imported when one is opened: commands that look into the store begin sooner.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,8 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import tenacity
 from exec_core.broker import BrokerConfig, Mode
 from exec_core.capabilities import Capabilities
 from exec_core.clock import utc_now
@@ -17,24 +19,18 @@ from exec_core.errors import ConfigurationError, PluginError
 from exec_core.identifiers import AccountId
 from exec_core.plugins import load_broker_plugin, plugin_settings
 
-from exec_service import delivery
 from exec_service.accounts import LONGEST_NAME, MOCK
 from exec_service.buses import Bus, BusError, BusUnavailable
-from exec_service.buses.sqlite import SqliteBus
 from exec_service.checks import Check, Outcome
-from exec_service.commands import Commands
-from exec_service.execution import Execution
-from exec_service.intake import Intake
-from exec_service.ledger import Ledger
-from exec_service.notifier_plugins import make_notifiers
-from exec_service.outbox import Channel, Outbox
-from exec_service.ownership import Owner
-from exec_service.projections import Projector
-from exec_service.service import Parts, Service
 from exec_service.settings import Settings
 from exec_service.stores import Store, StoreError, StoreUnavailable
-from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
-from exec_service.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    import tenacity
+
+    from exec_service.intake import Intake
+    from exec_service.outbox import Channel
+    from exec_service.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +50,8 @@ def make_store(settings: Settings, *, prepare: bool = True) -> Store:
         from exec_service.stores.mongo import MongoStore
 
         return MongoStore(settings.mongodb_uri, settings.mongodb_database, prepare=prepare)
+    from exec_service.stores.sqlite import SqliteStore
+
     try:
         settings.exec_data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,7 +62,11 @@ def make_store(settings: Settings, *, prepare: bool = True) -> Store:
 
 def store_exists(settings: Settings) -> bool:
     """Whether a service has made the embedded store: looking must not make one. MongoDB's tells when it is opened."""
-    return not settings.embedded or (settings.exec_data_dir / STORE_FILE).is_file()
+    if not settings.embedded:
+        return True
+    from exec_service.stores.sqlite import FILE_NAME as STORE_FILE
+
+    return (settings.exec_data_dir / STORE_FILE).is_file()
 
 
 def make_bus(settings: Settings, extra_subscriptions: Mapping[str, str] | None = None, *, consume: bool = True) -> Bus:
@@ -74,6 +76,8 @@ def make_bus(settings: Settings, extra_subscriptions: Mapping[str, str] | None =
     """
     subscriptions = {settings.trading_orders_subscription: settings.trading_orders_topic, **(extra_subscriptions or {})}
     if settings.embedded:
+        from exec_service.buses.sqlite import SqliteBus
+
         return SqliteBus(settings.exec_data_dir, consumer=settings.worker_id, subscriptions=subscriptions)
     from exec_service.buses.pubsub import PubSubBus
 
@@ -152,6 +156,8 @@ def check(settings: Settings, *, workers: int = 1) -> None:
 
     :raises ConfigurationError: a plugin is missing or broken, or its settings cannot be used; all mistakes at once.
     """
+    from exec_service.notifier_plugins import make_notifiers
+
     found = list(_worker_problems(settings, workers))
     for config in _configs(settings):
         try:
@@ -206,6 +212,9 @@ async def open_service(
     expected_workers: int = 1,
 ) -> AsyncIterator[Service]:
     """The service, wired, on an open store and bus; `stop` ends the waiting for those."""
+    from exec_service import delivery
+    from exec_service.notifier_plugins import make_notifiers
+
     stop = stop or asyncio.Event()
     async with AsyncExitStack() as stack:
         store = await _opened(stack, lambda: make_store(settings), settings.startup_timeout_seconds, stop)
@@ -222,6 +231,8 @@ async def open_service(
 
 async def _opened(stack: AsyncExitStack, make: Callable[[], T], seconds: float, stop: asyncio.Event) -> T:
     """A store or a bus, entered; one that is away is tried again for so many seconds, then its error is raised."""
+    import tenacity
+
     async for attempt in tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type((StoreUnavailable, BusUnavailable)),
         stop=tenacity.stop_after_delay(seconds),
@@ -276,6 +287,15 @@ def assemble(
     expected_workers: int = 1,
 ) -> Service:
     """Wire a service onto a store and a bus."""
+    from exec_service.commands import Commands
+    from exec_service.execution import Execution
+    from exec_service.intake import Intake
+    from exec_service.ledger import Ledger
+    from exec_service.outbox import Outbox
+    from exec_service.ownership import Owner
+    from exec_service.projections import Projector
+    from exec_service.service import Parts, Service
+
     account = settings.account
     projector = Projector(account, notifiers, _run_mode(settings))
     ledger = Ledger(store, projector, utc_now)
@@ -325,6 +345,7 @@ def assemble(
             subscription=settings.trading_orders_subscription,
             environment=settings.environment,
             account_names=settings.account_names(),
+            claim=service.claim,
             accepted=service.accept,
             repeated=service.notice,
             backlog=service.backlog,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -17,32 +17,31 @@ T = TypeVar("T")
 
 def plain_document(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A document of `fields`, each made plain."""
-    return {name: plain(value) for name, value in fields.items()}
+    return {name: value if type(value) in _AS_IT_IS else plain(value) for name, value in fields.items()}
 
 
 def plain(value: Any) -> Any:
     """`value` as dictionaries, lists and scalars; a `Decimal` stays what it is, a time becomes UTC."""
     kind: Any = type(value)
-    if kind in _AS_IT_IS:
-        return value
-    if kind is datetime:
-        return value.astimezone(UTC)
-    if issubclass(kind, Enum):
-        return value.value
-    if issubclass(kind, Mapping):
-        return {name: plain(item) for name, item in value.items()}
-    if issubclass(kind, list | tuple):
-        return [plain(item) for item in value]
-    return {name: plain(getattr(value, name)) for name in _names(kind)}
+    return value if kind in _AS_IT_IS else _converter(kind)(value)
 
 
 _AS_IT_IS: Final = frozenset({str, int, bool, float, Decimal, type(None)})
 
 
 @cache
-def _names(kind: Any) -> tuple[str, ...]:
-    """The fields of the dataclass `kind`. :raises TypeError: it is none, so there is no way to store it."""
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _converter(kind: Any) -> Callable[[Any], Any]:
+    """How values of `kind` become plain. :raises TypeError: there is no way to store them."""
+    if issubclass(kind, datetime):
+        return lambda value: value if value.tzinfo is UTC else value.astimezone(UTC)
+    if issubclass(kind, Enum):
+        return lambda value: value.value
+    if issubclass(kind, Mapping):
+        return lambda value: {name: plain(item) for name, item in value.items()}
+    if issubclass(kind, list | tuple):
+        return lambda value: [plain(item) for item in value]
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    return lambda value: {name: plain(getattr(value, name)) for name in names}
 
 
 def restore(kind: type[T], document: Any) -> T:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exec_core.clock import Clock
 from exec_core.events import CancelAsked, Resolution, Resolved
@@ -22,10 +22,12 @@ from exec_core.notifier import Notification
 from exec_core.orders import OrderStatus, ReasonCode
 
 from exec_service import journal, notices
-from exec_service.execution import Execution
-from exec_service.ledger import Ledger
 from exec_service.stores import COMMANDS, Document, LeaseLost, RevisionConflict, Store, StoreUnavailable, Write
 from exec_service.units import OrderMissing, Unit
+
+if TYPE_CHECKING:  # the command line wants only the words of this module, and begins sooner so
+    from exec_service.execution import Execution
+    from exec_service.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 

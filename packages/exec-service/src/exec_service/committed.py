@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -61,6 +61,10 @@ class CommittedState:
             raise NotLoaded(POSITIONS, position_id)
         return held
 
+    def known_position(self, position_id: str) -> HeldPosition | None:
+        """The committed position, if it is in memory."""
+        return self._positions.get(position_id)
+
     def live(self, account_id: str) -> list[Entry]:
         """The account's orders that have not ended, oldest first."""
         found = [entry for entry in self._live.values() if entry.order.request.account_id == account_id]
@@ -86,8 +90,28 @@ class CommittedState:
         known = self._by_broker_id.get((account_id, broker_order_id))
         if known is None:
             documents = await self._store.load(ORDERS, {"order_id": broker_order_id, "account_id": account_id})
-            known = ClientOrderId(documents[0]["_id"]) if documents else None
+            # What stays of one that is archived is no order: nothing can be booked there.
+            known = next((ClientOrderId(found["_id"]) for found in documents if found["request"] is not None), None)
         return known
+
+    def knows_broker_id(self, account_id: str, broker_order_id: BrokerOrderId) -> bool:
+        """Whether an order in memory has that id at the broker."""
+        return (account_id, broker_order_id) in self._by_broker_id
+
+    async def prefetch(
+        self, account_id: str, order_ids: Iterable[ClientOrderId], broker_order_ids: Iterable[BrokerOrderId]
+    ) -> None:
+        """Take the account's orders of these ids into memory, with few questions; one that is there stays as it is."""
+        ours = {key for key in order_ids if self.get(key) is None}
+        theirs = {key for key in broker_order_ids if (account_id, key) not in self._by_broker_id}
+        found: dict[str, Document] = {}
+        for where in ({"_id": sorted(ours)}, {"order_id": sorted(theirs), "account_id": account_id}):
+            if next(iter(where.values())):
+                found.update({document["_id"]: document for document in await self._store.load(ORDERS, where)})
+        entries = await self._entries([document for document in found.values() if document["request"] is not None])
+        for entry in entries:
+            if self.get(entry.record.id) is None:  # it may have come, and have changed, meanwhile
+                self._keep(entry)
 
     async def adopt_all(self, account_id: str) -> list[Entry]:
         """Take the account's unfinished orders and open positions into memory; what was there gives way."""
@@ -123,14 +147,21 @@ class CommittedState:
 
     async def _adopt(self, documents: Sequence[Document]) -> None:
         """Take these order documents into memory, with their executions."""
+        for entry in await self._entries(documents):
+            self._keep(entry)
+
+    async def _entries(self, documents: Sequence[Document]) -> list[Entry]:
+        """The orders of these documents, with their executions."""
         fills: dict[str, list[Document]] = {document["_id"]: [] for document in documents}
         sent = [document["_id"] for document in documents if document["status"] != OrderStatus.PENDING]
         for fill in await self._store.load(FILLS, {"client_order_id": sent}) if sent else []:
             fills[fill["client_order_id"]].append(fill)
+        found = []
         for document in documents:
             record = journal.order_record(document, fills[document["_id"]])
             if record is not None:
-                self._keep(Entry(record, journal.fill_shares(fills[document["_id"]])))
+                found.append(Entry(record, journal.fill_shares(fills[document["_id"]])))
+        return found
 
     async def _load(self, missing: NotLoaded) -> None:
         """Bring what a job asked for into memory. :raises OrderMissing: there is no such order."""

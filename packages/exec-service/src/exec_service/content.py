@@ -67,17 +67,22 @@ def _instrument(instrument: Instrument) -> list[Any]:
 
 def canonical(value: Any) -> str:
     """One text for all JSON values that are equal as values."""
-    return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _ENCODER.encode(_normal(value))
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def _normal(value: Any) -> Any:
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+    if value is None or isinstance(value, str | bool):  # most are
+        return value
+    if isinstance(value, int | Decimal):
         return {"number": _number(Decimal(value))}
     if isinstance(value, Mapping):
         # In a list, so that an object of the message is never taken for a number of ours.
         return [{name: _normal(item) for name, item in value.items()}]
     if isinstance(value, list | tuple):
-        return ["list", *(_normal(item) for item in value)]
+        return ["list", *[_normal(item) if item is not None else None for item in value]]
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -15,19 +14,17 @@ from exec_service import texts
 from exec_service.buses import Bus, Outgoing
 from exec_service.digests import digest
 from exec_service.logs import order_log
-from exec_service.outbox import CONFIRMATION_CHANNEL, NOTIFIER_CHANNEL, SIGNAL_CHANNEL, Channel, Row
+from exec_service.outbox import Channel
+from exec_service.outbox_rows import CONFIRMATION_CHANNEL, NOTIFIER_CHANNEL, SIGNAL_CHANNEL, Row
 from exec_service.signals import merge_signal
-from exec_service.stores import Document, Store, StoreError, StoreUnavailable
+from exec_service.stores import SignalChange, Store
 
 logger = logging.getLogger(__name__)
 
 #: A publish that hangs is given up and tried again after so many seconds.
 PUBLISH_TIMEOUT_SECONDS = 30.0
-#: Fewer than the connections that a store keeps open.
-SIGNALS_AT_ONCE = 6
 #: Other services wait for what bus and store are told: these are tried again sooner than people.
 OURS_LONGEST_WAIT_SECONDS = 5.0
-MAX_SIGNAL_ROWS = 200
 
 
 def confirmations(bus: Bus, topic: str) -> Channel:
@@ -49,49 +46,32 @@ def confirmations(bus: Bus, topic: str) -> Channel:
 def signals(store: Store) -> Channel:
     """Updates `signal_store`, which belongs to others: only our fields, never an older revision over a newer.
 
-    Of several updates of one order that wait, the newest says all. Different signals are written side by side; what is
-    written twice after a failure changes nothing.
+    Of several updates of one order that wait, the newest says all; what is left is told in one call. What is told twice
+    after a failure changes nothing.
     """
 
     async def deliver(rows: Sequence[Row]) -> int:
-        batch = rows[:MAX_SIGNAL_ROWS]
         newest: dict[str, Row] = {}
-        for row in sorted(batch, key=lambda row: int(row["update"]["revision"])):
-            newest[row["update"]["client_order_id"]] = row
-        by_signal: dict[str, list[Row]] = defaultdict(list)
-        for row in newest.values():
-            by_signal[row["update"]["signal_id"]].append(row)
-        turns = asyncio.Semaphore(SIGNALS_AT_ONCE)
-
-        async def tell(updates: Sequence[Row]) -> None:
-            async with turns:
-                for row in updates:
-                    await _tell_signal(store, row)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for updates in by_signal.values():
-                    group.create_task(tell(updates))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors  # the store is away: one reason is as good as all
-        return len(batch)
+        for row in rows:
+            update = row["update"]
+            known = newest.get(update["client_order_id"])
+            if known is None or int(update["revision"]) >= int(known["update"]["revision"]):
+                newest[update["client_order_id"]] = row
+        told = list(newest.values())
+        answers = await store.update_signals([_signal_change(row) for row in told])
+        for row, error in zip(told, answers, strict=True):
+            if error is not None:
+                # Somebody else's document that will never take it must not keep all other signals waiting.
+                signal_id = row["update"]["signal_id"]
+                logger.error("signal_store cannot be told of %s, given up: %s", signal_id, error)
+        return len(rows)
 
     return Channel(SIGNAL_CHANNEL, deliver, longest_wait_seconds=OURS_LONGEST_WAIT_SECONDS)
 
 
-async def _tell_signal(store: Store, row: Row) -> None:
+def _signal_change(row: Row) -> SignalChange:
     update = row["update"]
-
-    def merge(existing: Document | None) -> Document | None:
-        return merge_signal(existing, update)
-
-    try:
-        await store.update_signal(row["signal_ids"], update["signal_id"], merge)
-    except StoreUnavailable:
-        raise
-    except (StoreError, ValueError) as error:
-        # Somebody else's document that will never take it must not keep all other signals waiting.
-        logger.error("signal_store cannot be told of %s, given up: %s", update["signal_id"], error)
+    return SignalChange(row["signal_ids"], update["signal_id"], lambda existing: merge_signal(existing, update))
 
 
 def notifications(name: str, notifier: Notifier, timeout_seconds: float, digest_above: int | None = None) -> Channel:

@@ -12,7 +12,7 @@ from exec_core.orders import OrderStatus
 from exec_core.plugins import BrokerFactory
 
 from exec_service import journal
-from exec_service.dispatch import Dispatcher
+from exec_service.dispatch import Claim, Dispatcher
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.ownership import Ownership
@@ -56,7 +56,7 @@ class AccountDesk:
         self._clock = clock
         self.receiver = Receiver(execution, ledger, store, clock, config.account_id, plugin.name)
         self.session = AccountSession(
-            self.account_id, lambda: BrokerFactory.create_from(plugin, config), self.receiver.take, clock
+            self.account_id, lambda: BrokerFactory.create_from(plugin, config), self.receiver.take_all, clock
         )
         settle_seconds = settings.unknown_settle_seconds
         self.settler = Settler(
@@ -142,6 +142,10 @@ class AccountDesk:
         """Queue what the broker has not answered, oldest first."""
         for entry in self._ledger.live(self.account_id):
             self.dispatcher.add(entry)
+
+    async def claim(self, record: OrderRecord) -> Claim | None:
+        """See `Dispatcher.claim`."""
+        return await self.dispatcher.claim(record) if self.session.attempted.is_set() else None
 
     def accept(self, record: OrderRecord) -> None:
         """Take a PENDING order that was just stored."""

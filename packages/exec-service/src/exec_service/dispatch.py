@@ -1,8 +1,9 @@
 """Sends one account's PENDING orders: each at most once, in order of arrival per symbol, so many at a time.
 
-PENDING -> SUBMITTING is durable before the bytes leave, so whoever finds a SUBMITTING order after a crash asks the
-broker and never sends. An order of a symbol waits until the broker has answered the one before; one that is UNKNOWN
-holds its symbol until it is settled, because what should follow it depends on whether it lives.
+SUBMITTING is durable before the bytes leave, so whoever finds a SUBMITTING order after a crash asks the broker and
+never sends. It follows PENDING; or an order that has just come in, and need not wait, is stored as SUBMITTING at once
+(a `Claim`). An order of a symbol waits until the broker has answered the one before; one that is UNKNOWN holds its
+symbol until it is settled, because what should follow it depends on whether it lives.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from exec_core.broker import Availability, AvailabilityState
 from exec_core.clock import Clock
@@ -23,7 +25,7 @@ from exec_core.errors import (
     OutcomeUnknown,
 )
 from exec_core.events import AnswerLost, Dispatched, Refused, SendFailed, Withdrawn
-from exec_core.identifiers import ClientOrderId
+from exec_core.identifiers import BrokerOrderId, ClientOrderId
 from exec_core.orders import OrderStatus, ReasonCode
 from exec_core.reports import OrderReport, ReportStatus
 
@@ -32,6 +34,7 @@ from exec_service.backoff import exponential
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
+from exec_service.records import OrderRecord
 from exec_service.session import AccountSession
 from exec_service.stores import LeaseLost
 from exec_service.units import Entry
@@ -46,6 +49,23 @@ RETRY_SECONDS = (1.0, 2.0, 4.0)
 SWEEP_SECONDS = 1.0
 #: States in which the broker has not yet said anything that the next order of the symbol could rely on.
 UNANSWERED = frozenset({OrderStatus.PENDING, OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An order that is to be sent as soon as it is stored: its slot and its symbol are taken for it.
+
+    Whoever stores `record` (SUBMITTING) says so with `stored`: the entry; or None, where it could not be stored as that
+    and is PENDING, or known, by then. It must be said in any case.
+    """
+
+    record: OrderRecord
+    stored: asyncio.Future[Entry | None]
+
+    def settle(self, entry: Entry | None) -> None:
+        """Say what became of it; what was said first counts."""
+        if not self.stored.done():
+            self.stored.set_result(entry)
 
 
 class _LeaseInDoubt(NotSent):
@@ -115,25 +135,54 @@ class Dispatcher:
         order_id, symbol = entry.record.id, entry.order.request.instrument.symbol
         if order_id in self._known or entry.order.status not in UNANSWERED:
             return
-        self._known.add(order_id)
         lane = self._lanes.get(symbol)
         if lane is not None:
+            self._known.add(order_id)
             lane.append(order_id)
             return
+        self._open_lane(symbol, order_id, None)
+
+    async def claim(self, record: OrderRecord) -> Claim | None:
+        """Take an order that is not stored yet to send it at once: with one commit less than one that waits its turn.
+
+        None where it has to: its symbol or all slots are busy, the broker is away, or there is something to refuse.
+        """
+        order_id, request = record.id, record.order.request
+        symbol = request.instrument.symbol
+        if symbol in self._lanes or order_id in self._known or self._slots.locked() or self._draining.is_set():
+            return None
+        if self._ledger.get(order_id) is not None or self._execution.halts.of(self._account_id) is not None:
+            return None
+        try:
+            broker = self._session.broker
+        except NotSent:
+            return None
+        if not broker.availability().is_ready or broker.plugin.capabilities.refusal(request) is not None:
+            return None
+        await self._slots.acquire()  # there is one: nothing is waited for
+        self._sending += 1
+        self._idle.clear()
+        claim = Claim(self._execution.begin(record), asyncio.get_running_loop().create_future())
+        self._open_lane(symbol, order_id, claim)
+        return claim
+
+    def _open_lane(self, symbol: str, order_id: ClientOrderId, claim: Claim | None) -> None:
+        self._known.add(order_id)
         self._lanes[symbol] = deque([order_id])
-        task = asyncio.get_running_loop().create_task(self._run_lane(symbol), name=f"dispatch {symbol}")
+        task = asyncio.get_running_loop().create_task(self._run_lane(symbol, claim), name=f"dispatch {symbol}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run_lane(self, symbol: str) -> None:
-        """Send a symbol's orders one after the other."""
+    async def _run_lane(self, symbol: str, claim: Claim | None) -> None:
+        """Send a symbol's orders one after the other; the first may be one that is being stored."""
         lane = self._lanes[symbol]
         try:
-            while lane and not self._draining.is_set():
+            while lane and (claim is not None or not self._draining.is_set()):
                 order_id = lane[0]
                 try:
                     try:
-                        await self._answered(order_id)
+                        claimed, claim = claim, None
+                        await self._answered(order_id, claimed)
                     except LeaseLost:
                         raise
                     except Exception:
@@ -149,6 +198,15 @@ class Dispatcher:
         finally:
             del self._lanes[symbol]
 
+    async def _send_claimed(self, claim: Claim) -> NotSent | None:
+        """Send it when it is stored; its slot is free afterwards. What comes back is as of `_attempt`."""
+        try:
+            entry = await claim.stored
+            return None if entry is None else await self._place(entry)
+        finally:
+            self._slots.release()
+            self._has_sent()
+
     async def _after_failure(self, order_id: ClientOrderId) -> None:
         """Nothing is being sent now: what is SUBMITTING may be live. :raises LeaseLost: it is another worker's."""
         for wait in exponential(RETRY_SECONDS[0], 30.0):
@@ -163,39 +221,43 @@ class Dispatcher:
                 # Not given up before it is durable: until then, nothing may follow in this symbol.
                 logger.exception("Order %s cannot be marked as UNKNOWN yet", order_id)
 
-    async def _answered(self, order_id: ClientOrderId) -> None:
+    async def _answered(self, order_id: ClientOrderId, claim: Claim | None) -> None:
         """See the order through until the broker has answered, it is refused, or we are to stop."""
         changed = self._waiters.setdefault(order_id, asyncio.Event())
         tries = 0
         try:
+            failure = None if claim is None else await self._send_claimed(claim)
             while not self._draining.is_set():
-                changed.clear()
-                entry = await self._ledger.find(order_id)
-                if entry is None or entry.order.status not in UNANSWERED:
-                    return
-                if entry.order.status is not OrderStatus.PENDING:
-                    # `recovery` settles it; meanwhile those behind it may be cancelled, or grow old.
-                    await self._pause(changed, SWEEP_SECONDS)
-                    await self._sweep(entry.order.request.instrument.symbol)
-                    continue
-                if await self._refused(entry):
-                    return
-                wait = self._hold()
-                if wait is None:
-                    failure = await self._attempt(entry)
-                    if failure is None:
+                wait: float | None = None
+                if failure is None:
+                    changed.clear()
+                    entry = await self._ledger.find(order_id)
+                    if entry is None or entry.order.status not in UNANSWERED:
+                        return
+                    if entry.order.status is not OrderStatus.PENDING:
+                        # `recovery` settles it; meanwhile those behind it may be cancelled, or grow old.
+                        await self._pause(changed, SWEEP_SECONDS)
+                        await self._sweep(entry.order.request.instrument.symbol)
                         continue
-                    if isinstance(failure, AuthenticationFailed | AnnouncedBreak | _LeaseInDoubt):
-                        wait = 1.0  # not refused for that: a person, the end of the break, or the store is waited for
-                    else:
-                        tries += 1
-                        if tries > self._max_retries:
-                            text = f"The broker could not be reached ({tries} attempts): {failure}"
-                            await self._refuse(order_id, ReasonCode.CONNECTION_FAILED, text)
-                            return
-                        wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS)) - 1]
+                    if await self._refused(entry):
+                        return
+                    wait = self._hold()
+                    if wait is None:
+                        failure = await self._attempt(entry)
+                if isinstance(failure, AuthenticationFailed | AnnouncedBreak | _LeaseInDoubt):
+                    wait = 1.0  # not refused for that: a person, the end of the break, or the store is waited for
+                elif failure is not None:
+                    tries += 1
+                    if tries > self._max_retries:
+                        text = f"The broker could not be reached ({tries} attempts): {failure}"
+                        await self._refuse(order_id, ReasonCode.CONNECTION_FAILED, text)
+                        return
+                    wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS)) - 1]
+                if failure is not None:
+                    failure = None
                     changed.clear()  # set by the attempt itself
-                await self._pause(changed, wait)
+                if wait is not None:
+                    await self._pause(changed, wait)
         finally:
             del self._waiters[order_id]
 
@@ -256,9 +318,12 @@ class Dispatcher:
             try:
                 return await self._send(entry)
             finally:
-                self._sending -= 1
-                if not self._sending:
-                    self._idle.set()
+                self._has_sent()
+
+    def _has_sent(self) -> None:
+        self._sending -= 1
+        if not self._sending:
+            self._idle.set()
 
     async def _send(self, entry: Entry) -> NotSent | None:
         order_id, signal_id = entry.record.id, entry.order.request.signal_id
@@ -277,6 +342,11 @@ class Dispatcher:
         sent = await self._execution.apply_if(order_id, OrderStatus.PENDING, Dispatched())
         if sent is None or sent.order.status is not OrderStatus.SUBMITTING:
             return None
+        return await self._place(sent)
+
+    async def _place(self, sent: Entry) -> NotSent | None:
+        """Send an order that is durably SUBMITTING, if nothing speaks against it by now."""
+        order_id, signal_id = sent.record.id, sent.order.request.signal_id
         if not self._may_send():
             await self._execution.apply(order_id, SendFailed("this worker's lease may have run out"))
             return _LeaseInDoubt("this worker's lease may have run out")
@@ -290,9 +360,10 @@ class Dispatcher:
             return None
         order_log.info(texts.placing(sent.order), signal_id)
         try:
-            placed = await broker.place_order(sent.order)
+            placed = await self._session.broker.place_order(sent.order)
         except OrderRejected as error:
-            report = OrderReport(ReportStatus.REJECTED, order_id, reason=str(error), venue_time=None)
+            known = None if error.broker_order_id is None else BrokerOrderId(error.broker_order_id)
+            report = OrderReport(ReportStatus.REJECTED, order_id, known, reason=str(error), venue_time=None)
         except OrderUnsupported as error:
             # Asked above, so this is an adapter that guards itself more strictly: nothing was sent.
             await self._execution.apply(order_id, SendFailed(str(error)))

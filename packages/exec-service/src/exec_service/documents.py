@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -84,9 +85,12 @@ _ATTRIBUTES: Final = ("signal_id", "status", "event", "account_id", "confirmatio
 # ---------------------------------------------------------------------- the confirmation
 
 
-def confirmation(subject: Subject, event: str, at: datetime) -> Document:
-    """The message for `execution-confirmations`, as JSON values. `at` is when its cause was committed."""
-    fields = fields_of(subject, at)
+def confirmation(subject: Subject, event: str, at: datetime, known: Mapping[str, Any] | None = None) -> Document:
+    """The message for `execution-confirmations`, as JSON values. `at` is when its cause was committed.
+
+    `known`: the subject's fields, where somebody has them already.
+    """
+    fields = fields_of(subject, at) if known is None else known
     chosen = {name: json_value(name, fields[name]) for name in _CONFIRMATION}
     identity = {"confirmation_id": f"{fields['client_order_id']}-{fields['revision']}", "event": event}
     return {**chosen, **identity, "timestamp": utc_text(at)}
@@ -108,9 +112,9 @@ def encode(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
 
 
-def execution_confirmation_document(subject: Subject, at: datetime) -> Document:
-    """The order's one document in `execution_confirmations`: its latest state."""
-    fields = fields_of(subject, at)
+def execution_confirmation_document(subject: Subject, at: datetime, known: Mapping[str, Any] | None = None) -> Document:
+    """The order's one document in `execution_confirmations`: its latest state. `known`: see `confirmation`."""
+    fields = fields_of(subject, at) if known is None else known
     names = (*_CONFIRMATION, *_DOCUMENT_ONLY)
     value = None if isinstance(subject, Invalid) else total_value(subject.order)
     return {
@@ -135,6 +139,34 @@ def _notes(subject: Subject) -> str | None:
 
 
 # ---------------------------------------------------------------------- when
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a change is told by. `event`: that of the confirmation; None if none is due."""
+
+    event: str | None
+    document: bool
+    signal: bool
+
+    @property
+    def anything(self) -> bool:
+        """Whether anybody is told of it."""
+        return self.event is not None or self.document or self.signal
+
+
+_NOTHING: Final = Told(None, document=False, signal=False)
+
+
+def tells(before: Order | None, after: Order) -> Told:
+    """All that the change from `before` to `after` is told by."""
+    if after.status not in SIGNALLED and (before is None or before.status not in PUBLISHED):
+        return _NOTHING
+    return Told(
+        publishes(before, after),
+        document=writes_confirmation_document(before, after),
+        signal=updates_signal(before, after),
+    )
 
 
 def publishes(before: Order | None, after: Order) -> str | None:

@@ -71,6 +71,10 @@ class Execution:
         stale = self.stale(record, self._clock())
         return record if stale is None else self._refused(record, ReasonCode.STALE, stale)
 
+    def begin(self, record: OrderRecord) -> OrderRecord:
+        """A PENDING order that is not stored yet, as it is sent: SUBMITTING. It must be durable before it leaves."""
+        return replace(record, order=lifecycle.apply(record.order, Dispatched(), self._clock()).order)
+
     def _as_taken(self, record: OrderRecord) -> OrderRecord:
         """The order in the terms in which its broker takes it: what is sold for money only is bought for money."""
         capabilities = self._capabilities(record.broker) if record.broker is not None else None
@@ -101,6 +105,21 @@ class Execution:
         Reports are judged in the order of the calls. `receiving` finds out whose report it is.
         """
         return self.ledger.submit(lambda unit: self._report(unit, order_id, report))
+
+    def known(self, order_id: ClientOrderId, report: Report) -> asyncio.Future[Entry] | None:
+        """The future of `receive`, done, if the report tells nothing new of an order that has ended; else None.
+
+        A broker repeats the whole day at each session's start. Such a report changes nothing, not even a revision, and
+        needs no turn in a commit, if nothing at all waits for one: what is committed is then what would be judged.
+        """
+        entry = self.ledger.get(order_id)
+        if entry is None or not entry.order.status.is_final or self.ledger.unwritten:
+            return None
+        if lifecycle.apply(entry.order, self._clean(report), self._clock()).changed:
+            return None
+        done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        done.set_result(entry)
+        return done
 
     def _report(self, unit: Unit, order_id: ClientOrderId, report: Report) -> Entry:
         match report:

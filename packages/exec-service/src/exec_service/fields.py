@@ -25,11 +25,16 @@ def fields_of(subject: Subject, at: datetime) -> dict[str, Any]:
 def order_fields(record: OrderRecord) -> dict[str, Any]:
     """The fields of an order; None is "not known" or "not so", never 0."""
     order, request, source = record.order, record.order.request, record.source
-    instrument, commission = request.instrument, order.commission
-    rejected = order.status is OrderStatus.REJECTED
+    instrument, state = request.instrument, state_fields(record)
     return {
+        # What is selected by comes first: databases read documents from their beginning.
         "signal_id": request.signal_id,
         "leg_index": request.leg_index,
+        "status": state["status"],
+        "sequence": record.sequence,
+        "order_id": state["order_id"],
+        "attention": state["attention"],
+        "revision": state["revision"],
         "total_legs": request.total_legs,
         "client_order_id": order.client_order_id,
         "source_order_id": source.source_order_id,
@@ -40,13 +45,13 @@ def order_fields(record: OrderRecord) -> dict[str, Any]:
         "symbol": instrument.symbol,
         "instrument_type": instrument.asset_class.value,
         "exchange": instrument.exchange,
-        "currency": currency_of(order),
+        "currency": state["currency"],
         "expiry": instrument.expiry,
         "strike": instrument.strike,
         "right": None if instrument.right is None else instrument.right.value,
-        "multiplier": order.multiplier,
+        "multiplier": state["multiplier"],
         "side": request.side.value,
-        "quantity": order_quantity(order),
+        "quantity": state["quantity"],
         "cash_quantity": request.cash_quantity,
         "order_type": request.order_type.value,
         "limit_price": request.limit_price,
@@ -58,27 +63,40 @@ def order_fields(record: OrderRecord) -> dict[str, Any]:
         "stop_loss": request.stop_loss,
         "take_profit": request.take_profit,
         "exits": EXITS_NOT_PLACED if has_exits(order) else None,
+        "received_at": source.received_at,
+        **state,
+    }
+
+
+def state_fields(record: OrderRecord) -> dict[str, Any]:
+    """Those of the fields that an event may change; the others come from the message, and stay."""
+    order = record.order
+    history, ids, commission = order.history, order.broker_order_ids, order.commission
+    code, reason = order.reason_code, order.reason
+    filled, quantity = order.filled_quantity, order_quantity(order)
+    return {
         "status": order.status.value,
-        "reason_code": None if order.reason_code is None else order.reason_code.value,
-        "reason": order.reason,
-        "rejection_reason": order.reason if rejected else None,
-        "rejected_by": order.rejected_by,
+        "order_id": ids[0] if ids else None,
         "attention": order.attention,
+        "revision": order.revision,
+        "currency": currency_of(order),
+        "multiplier": order.multiplier,
+        "quantity": quantity,
+        "reason_code": None if code is None else code.value,
+        "reason": reason,
+        "rejection_reason": reason if order.status is OrderStatus.REJECTED else None,
+        "rejected_by": order.rejected_by,
         "modified": order.modified,
-        "order_id": order.broker_order_id,
-        "broker_order_ids": list(order.broker_order_ids),
-        "filled_quantity": order.filled_quantity,
-        "remaining_quantity": remaining_quantity(order),
+        "broker_order_ids": list(ids),
+        "filled_quantity": filled,
+        "remaining_quantity": None if quantity is None else max(quantity - filled, ZERO),
         "avg_fill_price": order.average_price,
         "commission": None if commission is None else commission.amount,
         "commission_currency": None if commission is None else commission.currency,
         "commission_estimated": None if commission is None else commission.estimated,
         "submitted_at": submitted_at(order),
         "filled_at": order.last_fill_time,
-        "received_at": source.received_at,
-        "updated_at": order.history[-1].at if order.history else source.received_at,
-        "revision": order.revision,
-        "sequence": record.sequence,
+        "updated_at": history[-1].at if history else record.source.received_at,
     }
 
 
@@ -149,12 +167,6 @@ def order_quantity(order: Order) -> Decimal | None:
     if order.request.cash_quantity is None:
         return order.quantity
     return order.filled_quantity if order.status.is_final else None
-
-
-def remaining_quantity(order: Order) -> Decimal | None:
-    """What of it is not filled."""
-    quantity = order_quantity(order)
-    return None if quantity is None else max(quantity - order.filled_quantity, ZERO)
 
 
 def has_exits(order: Order) -> bool:

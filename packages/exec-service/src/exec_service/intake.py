@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from exec_core.orders import OrderStatus, ReasonCode
 from exec_service import journal, texts, wire
 from exec_service.backoff import exponential
 from exec_service.buses import Bus, BusError, Message
+from exec_service.dispatch import Claim
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
@@ -42,6 +43,7 @@ from exec_service.units import Entry, Unit
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGES = 200
+PARSED_AT_ONCE = 10
 #: Orders that may wait to be sent before no more are taken in: the bus keeps the rest.
 MAX_BACKLOG = 5_000
 #: At most one alert about dead letters in so many seconds.
@@ -75,6 +77,8 @@ class ArrivalNumbers:
 class Intake:
     """Pulls, makes durable, acknowledges; `accepted` is told of each order that is PENDING now.
 
+    `claim` asks whether an order can be sent at once: then it is stored as such, and is sent when it is durable.
+
     `repeated` gets the account of one that was PENDING already: perhaps we stored it, and never learnt that we did.
     """
 
@@ -90,6 +94,7 @@ class Intake:
         subscription: str,
         environment: str | None,
         account_names: Mapping[str, str],
+        claim: Callable[[OrderRecord], Awaitable[Claim | None]],
         accepted: Callable[[OrderRecord], None],
         repeated: Callable[[str], None],
         backlog: Callable[[], int],
@@ -103,12 +108,14 @@ class Intake:
         self._subscription = subscription
         self._environment = environment
         self._account_names = account_names
+        self._claim = claim
         self._accepted = accepted
         self._repeated = repeated
         self._backlog = backlog
         self._sequence = ArrivalNumbers(clock)
         self._alerted_at: datetime | None = None
         self._taking: asyncio.Future[None] | None = None
+        self._acknowledging: asyncio.Future[None] | None = None
         self._watch = IntakeWatch(clock, lambda: bus.heard_at)
 
     def status(self) -> IntakeStatus:
@@ -116,38 +123,64 @@ class Intake:
         return self._watch.status()
 
     async def settled(self) -> None:
-        """Wait for the batch that was under way when `run` was cancelled."""
+        """Wait for the batch that was under way when `run` was cancelled, and for its acknowledgement."""
         if self._taking is not None:
             await asyncio.wait([self._taking])
+        if self._acknowledging is not None:
+            await asyncio.wait([self._acknowledging])
 
     async def run(self) -> None:
-        """Take messages in until cancelled; what is being made durable then is still acknowledged."""
+        """Take messages in until cancelled; what is being made durable then is still acknowledged.
+
+        One batch is stored at a time. Meanwhile the one before it is acknowledged, and the next is pulled.
+        """
         waits = exponential(0.2, 5.0)
-        while True:
-            if self._backlog() >= MAX_BACKLOG:
-                self._watch.enter(Stage.HELD_BACK)
-                await asyncio.sleep(0.05)
-                continue
-            try:
-                self._watch.enter(Stage.PULLING)
-                messages = await self._bus.pull(self._subscription, MAX_MESSAGES)
-                self._watch.enter(Stage.STORING)
-                self._taking = asyncio.ensure_future(self._take_all(messages))
-                await asyncio.shield(self._taking)
-                self._watch.worked()
-                waits = exponential(0.2, 5.0)
-            except LeaseLost:
-                raise
-            except (BusError, StoreError) as error:
-                # Not acknowledged, so the bus delivers it again; what was stored is recognised.
-                self._watch.failed(error)
-                logger.warning("Taking orders in failed, trying again: %s", error)
-                await asyncio.sleep(next(waits))
+        pulling: asyncio.Task[list[Message]] | None = None
+        try:
+            while True:
+                if pulling is None and self._backlog() >= MAX_BACKLOG:
+                    self._watch.enter(Stage.HELD_BACK)
+                    await asyncio.sleep(0.05)
+                    continue
+                try:
+                    self._watch.enter(Stage.PULLING)
+                    pulling = pulling or self._pull()
+                    await asyncio.wait([pulling])
+                    pulled, pulling = pulling, None
+                    messages = pulled.result()
+                    if self._backlog() < MAX_BACKLOG:
+                        pulling = self._pull()
+                    self._watch.enter(Stage.STORING)
+                    self._taking = asyncio.ensure_future(self._take_all(messages))
+                    await asyncio.shield(self._taking)
+                    self._watch.worked()
+                    waits = exponential(0.2, 5.0)
+                except LeaseLost:
+                    raise
+                except (BusError, StoreError) as error:
+                    # Not acknowledged, so the bus delivers it again; what was stored is recognised.
+                    self._watch.failed(error)
+                    logger.warning("Taking orders in failed, trying again: %s", error)
+                    await asyncio.sleep(next(waits))
+        finally:
+            if pulling is not None:
+                pulling.cancel()
+                await asyncio.wait([pulling])
+
+    def _pull(self) -> asyncio.Task[list[Message]]:
+        task = asyncio.get_running_loop().create_task(
+            self._bus.pull(self._subscription, MAX_MESSAGES), name="intake pulls"
+        )
+        # It may have failed while nobody asked, as when we are to stop.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _take_all(self, messages: Sequence[Message]) -> None:
         """`take`, so that a message which nobody can process costs only itself."""
         try:
-            await self.take(messages)
+            await self._make_durable(messages)
+            before = self._acknowledging
+            self._acknowledging = asyncio.ensure_future(self._acknowledge(messages, before))
         except (BusError, StoreError):
             raise  # says nothing of the messages
         except Exception:
@@ -168,11 +201,30 @@ class Intake:
             await self._dead_letter(message, ReasonCode.INVALID, reason, None)
             await self._bus.acknowledge(self._subscription, [message.ack_id])
 
+    async def _acknowledge(self, messages: Sequence[Message], before: asyncio.Future[None] | None) -> None:
+        """Acknowledge what is durable, after those `before`. What cannot be comes again, and is recognised."""
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            await self._bus.acknowledge(self._subscription, [message.ack_id for message in messages])
+        except BusError as error:
+            self._watch.failed(error)
+            logger.warning(
+                "%d messages that are stored cannot be acknowledged, and come again: %s", len(messages), error
+            )
+
     async def take(self, messages: Sequence[Message]) -> None:
         """Make every message durable, as an order or a dead letter, then acknowledge them all."""
+        await self._make_durable(messages)
+        await self._bus.acknowledge(self._subscription, [message.ack_id for message in messages])
+
+    async def _make_durable(self, messages: Sequence[Message]) -> None:
+        """Make every message durable, as an order or a dead letter."""
         received_at = self._clock()
         taken: list[_Taken] = []
-        for message in messages:
+        for number, message in enumerate(messages):
+            if number % PARSED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # what waits for the loop, such as a commit, must not wait for a whole batch
             parsed = wire.parse(
                 message.data,
                 message_id=message.message_id,
@@ -198,7 +250,6 @@ class Intake:
         repeats = await self._store_new(taken)
         if repeats:
             await self._judge_repeats(repeats)
-        await self._bus.acknowledge(self._subscription, [message.ack_id for message in messages])
 
     async def _store_new(self, taken: Sequence[_Taken]) -> list[_Taken]:
         """Insert what is new: PENDING orders in one go, refused ones each with its answer; the rest comes back."""
@@ -216,14 +267,58 @@ class Intake:
                 pending.append(item.order)
             else:
                 answered.append(item)
-        known = await self._store.insert(ORDERS, [journal.order_document(record) for record in pending])
-        for record in pending:
-            if record.id in known:
-                repeats.append(first[record.id])
-            else:
-                self._accepted(record)
+        claims = [(record, await self._claim(record)) for record in pending]
+        sent = [(record, claim) for record, claim in claims if claim is not None]
+        try:
+            begun = [self._store_claimed(claim) for _, claim in sent]
+            known = await self._insert([record for record, claim in claims if claim is None])
+            stored = await asyncio.gather(*begun)
+            known |= await self._insert([record for (record, _), done in zip(sent, stored, strict=True) if not done])
+        finally:
+            for _, claim in sent:
+                claim.settle(None)
+        repeats += [first[record.id] for record in pending if record.id in known]
         repeats += [item for item in answered if not await self._store_answered(item)]
         return repeats
+
+    async def _insert(self, records: Sequence[OrderRecord]) -> set[str]:
+        """Store them as PENDING; the ids of those that are known come back."""
+        if not records:
+            return set()
+        known = await self._store.insert(ORDERS, [journal.order_document(record) for record in records])
+        for record in records:
+            if record.id not in known:
+                self._accepted(record)
+        return known
+
+    def _store_claimed(self, claim: Claim) -> asyncio.Future[bool]:
+        """Store it as it is sent, and have it sent; False if it is known, or was in the way of something else."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        tried = False
+
+        def decide(unit: Unit) -> Entry | None:
+            nonlocal tried
+            if tried:
+                return None  # its commit met a conflict, perhaps over this one: inserting it alone will tell
+            tried = True
+            entry = Entry(claim.record)
+            unit.put(entry)
+            return entry
+
+        def tell(future: asyncio.Future[Entry | None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            entry = None if future.cancelled() or error is not None else future.result()
+            if entry is not None:
+                claim.settle(entry)
+            if done.done():
+                return
+            if isinstance(error, StoreError) and not isinstance(error, RevisionConflict):
+                done.set_exception(error)
+            else:
+                done.set_result(entry is not None)
+
+        self._ledger.submit(decide).add_done_callback(tell)
+        return done
 
     async def _store_answered(self, item: _Taken) -> bool:
         """Store a refused order together with its confirmation; False if its id is taken."""

@@ -6,8 +6,10 @@ things are restored from. An order's executions are documents of their own, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -28,12 +30,14 @@ from exec_core.positions import Position, PositionKey, PositionSide, Share
 from exec_core.reports import CommissionReport, FillReport
 
 from exec_service.codecs import plain, plain_document, restore, restore_optional
-from exec_service.fields import invalid_fields, order_fields
+from exec_service.fields import invalid_fields, order_fields, state_fields
 from exec_service.records import Invalid, OrderRecord, Source
-from exec_service.stores import Document
+from exec_service.stores import ORDERS, POSITIONS, Appended, Document, Write
 from exec_service.units import HeldPosition
 
 SCHEMA_VERSION: Final = 1
+#: A position names the newest of the orders behind it; the journal holds all.
+ORDER_IDS_KEPT: Final = 200
 CLOSED: Final = "CLOSED"
 OPEN: Final = "OPEN"
 
@@ -50,32 +54,66 @@ def order_document(record: OrderRecord) -> Document:
     order = record.order
     fields = {
         "_id": order.client_order_id,
-        "schema_version": SCHEMA_VERSION,
         **order_fields(record),
+        "schema_version": SCHEMA_VERSION,
         "content": record.source.content,
         "request": order.request,
-        "state": {
-            "broker": record.broker,
-            "quantity": order.quantity,
-            "details": order.details,
-            "attempts": order.attempts,
-            "sent_at": order.sent_at,
-            "acknowledged_at": order.acknowledged_at,
-            "working_since": order.working_since,
-            "reported_filled_quantity": order.reported_filled_quantity,
-            "told_terms": order.told_terms,
-            "cancel": order.cancel,
-            "end": order.end,
-            # A list: execution ids have dots in them, which field names must not.
-            "late_commissions": [
-                {"execution_id": execution_id, **plain(commission)}
-                for execution_id, commission in order.late_commissions.items()
-            ],
-        },
+        "state": {"broker": record.broker, **{name: of(order) for name, of in _STATE.items()}},
         "source": record.source,
         "history": order.history,
     }
     return plain_document(fields)
+
+
+def order_write(before: OrderRecord | None, after: OrderRecord) -> Write:
+    """What makes the stored document of `before` that of `after`: of an order that is known only what has changed."""
+    if before is None:
+        return Write(ORDERS, after.id, 0, order_document(after))
+    expected, known = before.order.revision, len(before.order.history)
+    if (before.order.request, before.source, before.broker) != (after.order.request, after.source, after.broker):
+        return Write(ORDERS, after.id, expected, order_document(after))
+    old, new = state_fields(before), state_fields(after)
+    changed = plain_document({name: value for name, value in new.items() if value != old[name]})
+    old_state = {name: of(before.order) for name, of in _STATE.items()}
+    inside = {name: plain(value) for name, of in _STATE.items() if (value := of(after.order)) != old_state[name]}
+    entries = [plain(entry) for entry in after.order.history[known:]]
+    return Write(
+        ORDERS,
+        after.id,
+        expected,
+        changed,
+        {"state": inside} if inside else None,
+        {"history": Appended(entries)} if entries else None,
+    )
+
+
+def _late_commissions(order: Order) -> list[Document]:
+    """A list: execution ids have dots in them, which field names must not."""
+    return [
+        {"execution_id": execution_id, **plain(commission)}
+        for execution_id, commission in order.late_commissions.items()
+    ]
+
+
+#: What `state` holds beside the broker, by the name of the field.
+_STATE: Final[Mapping[str, Callable[[Order], Any]]] = {
+    **{
+        name: attrgetter(name)
+        for name in (
+            "quantity",
+            "details",
+            "attempts",
+            "sent_at",
+            "acknowledged_at",
+            "working_since",
+            "reported_filled_quantity",
+            "told_terms",
+            "cancel",
+            "end",
+        )
+    },
+    "late_commissions": _late_commissions,
+}
 
 
 def invalid_document(invalid: Invalid, at: datetime) -> Document:
@@ -233,6 +271,7 @@ def _newest(fills: Iterable[Mapping[str, Any]]) -> dict[ExecutionId, Mapping[str
 # ---------------------------------------------------------------------- positions
 
 
+@lru_cache(maxsize=10_000)
 def position_key(key: PositionKey) -> str:
     """What at most one open position may have."""
     return digest(key.strategy_name, key.account_id, key.instrument_key, key.product or "", length=32)
@@ -243,12 +282,10 @@ def position_document(held: HeldPosition) -> Document:
 
     `status` is written when it opens and when it closes: in between, other services' words stay.
     """
-    position = held.position
-    instrument = position.instrument
+    position, instrument = held.position, held.position.instrument
     document = {
         "_id": position.id,
         "schema_version": SCHEMA_VERSION,
-        "revision": held.revision + 1,
         "position_key": position_key(position.key),
         "strategy_name": position.key.strategy_name,
         "account_id": position.key.account_id,
@@ -260,18 +297,9 @@ def position_document(held: HeldPosition) -> Document:
         "expiry": instrument.expiry,
         "strike": None if instrument.strike is None else float(instrument.strike),
         "right": None if instrument.right is None else instrument.right.value,
-        "multiplier": float(position.multiplier),
-        "side": position.side.value,
-        "quantity": float(abs(position.quantity)),
-        "residual_quantity": float(position.residual_quantity),
-        "avg_entry_price": float(position.average_entry_price),
-        "realized_pnl": float(position.realized_pnl),
-        "commission": float(position.commission),
-        "order_ids": list(held.order_ids),
-        "order_count": held.order_count,
         "opened_at": position.opened_at,
-        "updated_at": position.updated_at,
-        "closed_at": position.closed_at,
+        **_figures(held),
+        "order_ids": list(held.order_ids),
         "exact": {
             "instrument_key": position.key.instrument_key,
             "instrument": instrument,
@@ -283,6 +311,49 @@ def position_document(held: HeldPosition) -> Document:
     elif not held.revision:
         document["status"] = OPEN
     return plain_document(document)
+
+
+def position_write(before: HeldPosition | None, after: HeldPosition) -> Write:
+    """What makes the stored document of `before`, if that is known, the one of `after`."""
+    position, expected = after.position, after.revision
+    added = 0 if before is None else after.order_count - before.order_count
+    if before is None or before.revision != expected or not expected or added > len(after.order_ids):
+        return Write(POSITIONS, position.id, expected, position_document(after))
+    known = before.position
+    if (known.instrument, known.key, known.opened_at) != (position.instrument, position.key, position.opened_at):
+        return Write(POSITIONS, position.id, expected, position_document(after))
+    old, new = _figures(before), _figures(after)
+    changed = {name: value for name, value in new.items() if name == "revision" or value != old[name]}
+    if position.is_closed:
+        changed["status"] = CLOSED
+    exact = {name: value for name in _EXACT if (value := getattr(position, name)) != getattr(known, name)}
+    names = after.order_ids[len(after.order_ids) - added :]
+    return Write(
+        POSITIONS,
+        position.id,
+        expected,
+        plain_document(changed),
+        {"exact": exact} if exact else None,
+        {"order_ids": Appended(names, ORDER_IDS_KEPT)} if names else None,
+    )
+
+
+def _figures(held: HeldPosition) -> Document:
+    """The fields of a position's document that executions change."""
+    position = held.position
+    return {
+        "revision": held.revision + 1,
+        "multiplier": float(position.multiplier),
+        "side": position.side.value,
+        "quantity": float(abs(position.quantity)),
+        "residual_quantity": float(position.residual_quantity),
+        "avg_entry_price": float(position.average_entry_price),
+        "realized_pnl": float(position.realized_pnl),
+        "commission": float(position.commission),
+        "order_count": held.order_count,
+        "updated_at": position.updated_at,
+        "closed_at": position.closed_at,
+    }
 
 
 _EXACT: Final = (

@@ -22,6 +22,7 @@ _MONEY: Final = frozenset(
         "strike",
     }
 )
+_AS_IT_IS: Final = frozenset({str, int, bool, float, type(None)})
 
 
 def utc_text(moment: datetime) -> str:
@@ -46,6 +47,8 @@ def double(value: Any) -> Any:
 
 def json_value(name: str, value: Any) -> Any:
     """`value` as JSON has it."""
+    if type(value) in _AS_IT_IS:
+        return value
     if isinstance(value, datetime):
         return utc_text(value)
     if isinstance(value, Mapping):

@@ -23,9 +23,8 @@ from exec_core.orders import Order
 
 from exec_service import journal
 from exec_service.committed import CommittedState
+from exec_service.outbox_rows import together
 from exec_service.stores import (
-    ORDERS,
-    POSITIONS,
     Lease,
     LeaseLost,
     RevisionConflict,
@@ -41,6 +40,11 @@ T = TypeVar("T")
 
 MAX_BATCH = 500
 MAX_CONFLICTS = 5
+#: How long what may wait for somebody else's commit does so.
+ALONG_SECONDS = 0.2
+#: So many turns of the loop a commit waits for what is on its way to it already: they take microseconds, a commit
+#: milliseconds.
+GATHERING_TURNS = 5
 
 
 class Project(Protocol):
@@ -66,6 +70,8 @@ class Ledger(CommittedState):
         self._clock = clock
         self._queue: asyncio.Queue[_Job[Any]] = asyncio.Queue()
         self._under_way: list[_Job[Any]] = []
+        self._along: list[_Job[Any]] = []
+        self._hurry: asyncio.TimerHandle | None = None
         self.lease: Lease | None = None
         #: When the commit under way first asked for the store; None between commits.
         self.asking_since: datetime | None = None
@@ -81,6 +87,24 @@ class Ledger(CommittedState):
     def write(self, *writes: Write) -> asyncio.Future[None]:
         """Queue plain writes; they ride in the next commit."""
         return self.submit(lambda unit: unit.write(*writes))
+
+    def write_along(self, *writes: Write) -> asyncio.Future[None]:
+        """Queue plain writes that are worth no commit of their own: they ride in the next, which is begun in any case
+        within `ALONG_SECONDS`."""
+        loop = asyncio.get_running_loop()
+        job: _Job[None] = _Job(lambda unit: unit.write(*writes), loop.create_future())
+        self._along.append(job)
+        if self._hurry is None:
+            self._hurry = loop.call_later(ALONG_SECONDS, lambda: self.write())
+        return job.done
+
+    def _take_along(self) -> list[_Job[Any]]:
+        """What rides in the commit that begins."""
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+        taken, self._along = self._along, []
+        return taken
 
     @property
     def waiting(self) -> int:
@@ -101,10 +125,14 @@ class Ledger(CommittedState):
             while True:
                 self._under_way = []
                 self._under_way = jobs = [await self._queue.get()]
+                for _ in range(GATHERING_TURNS):
+                    await asyncio.sleep(0)
                 while not self._queue.empty() and len(jobs) < MAX_BATCH:
                     jobs.append(self._queue.get_nowait())
+                jobs += self._take_along()
                 await self._commit(jobs)
         except LeaseLost as error:
+            self._under_way += self._take_along()
             while not self._queue.empty():
                 self._under_way.append(self._queue.get_nowait())
             for job in self._under_way:
@@ -219,14 +247,12 @@ class Ledger(CommittedState):
         writes: list[Write] = []
         for order_id, entry in batch.entries.items():
             known = self.get(order_id)
-            expected = 0 if known is None else known.order.revision
-            document = journal.order_document(entry.record)
-            writes.append(Write(ORDERS, order_id, expected, document))
+            writes.append(journal.order_write(None if known is None else known.record, entry.record))
             before = None if known is None else known.order
             writes.extend(self._project(before, entry, batch.alarms.get(order_id, ()), now))
         for position_id, held in batch.positions.items():
-            writes.append(Write(POSITIONS, position_id, held.revision, journal.position_document(held)))
-        return merged([*writes, *batch.writes])
+            writes.append(journal.position_write(self.known_position(position_id), held))
+        return together(merged([*writes, *batch.writes]))
 
     def _install(self, batch: Changes, writes: Sequence[Write]) -> None:
         """The batch is durable: it is the state now."""

@@ -19,6 +19,9 @@ from time import monotonic
 from typing import BinaryIO, Protocol, TextIO
 
 RETRY_SECONDS = 1.0
+#: How long a lane rests between two writes. What comes after a pause is written at once, and what comes in a burst in
+#: batches: waking a thread for every line costs more than making the line.
+REST_SECONDS = 0.005
 LARGEST_WRITE = 65_536
 #: What a pipe takes at once: several workers that write to one console do not break each other's lines.
 LARGEST_CONSOLE_WRITE = select.PIPE_BUF
@@ -160,6 +163,11 @@ def append_always(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
 
 
+def encoded(line: str) -> bytes:
+    """The line as it is written, with its end."""
+    return f"{line}\n".encode("utf-8", "backslashreplace")
+
+
 class Lane:
     """One sink with its queue and its thread. `say` makes a complete line of a text of ours.
 
@@ -177,24 +185,32 @@ class Lane:
         self._size = 0
         self._dropped = 0
         self._closing = False
-        self._changed = threading.Condition()
+        self._waits_for_lines = False
+        # Reentrant: whatever the garbage collector ends while we hold it may have something to log.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name=f"log lane: {sink.name}", daemon=True)
         self._thread.start()
 
     def put(self, line: str) -> None:
         """Hand over one line; never waits for the sink."""
-        data = f"{line}\n".encode("utf-8", "backslashreplace")
-        with self._changed:
+        self.put_encoded(encoded(line))
+
+    def put_encoded(self, data: bytes) -> None:
+        """The same of a line that is bytes already, its end included."""
+        with self._lock:
             self._lines.append(data)
             self._size += len(data)
             while self._size > self._capacity and len(self._lines) > 1:
                 self._size -= len(self._lines.popleft())
                 self._dropped += 1
-            self._changed.notify()
+            if self._waits_for_lines:
+                self._waits_for_lines = False
+                self._changed.notify()
 
     def begin_closing(self) -> None:
         """Take what is queued to the sink, then end."""
-        with self._changed:
+        with self._lock:
             self._closing = True
             self._changed.notify()
 
@@ -225,17 +241,19 @@ class Lane:
             if failing:
                 failing = False
                 self._tell_others(self, f"The {self.sink.name} can be written again")
+            self._rest()
 
     def _next_batch(self) -> bytes:
         """What to write next; empty when the lane is closing and all is written."""
-        with self._changed:
+        with self._lock:
             while not self._lines and not self._closing:
+                self._waits_for_lines = True
                 self._changed.wait()
             parts = []
             if self._dropped:
                 count, self._dropped = self._dropped, 0
                 were = "line was" if count == 1 else "lines were"
-                parts.append(f"{self._say(f'{count} log {were} dropped here')}\n".encode("utf-8", "backslashreplace"))
+                parts.append(encoded(self._say(f"{count} log {were} dropped here")))
             room = LARGEST_WRITE
             while self._lines and room > 0:
                 line = self._lines.popleft()
@@ -244,9 +262,14 @@ class Lane:
                 parts.append(line)
             return b"".join(parts)
 
+    def _rest(self) -> None:
+        """Let lines gather, unless there are many already or the lane is closing."""
+        with self._lock:
+            self._changed.wait_for(lambda: self._closing or self._size >= LARGEST_WRITE, REST_SECONDS)
+
     def _gives_up(self) -> bool:
         """Wait before the next try; True when the lane was closing already, so that this was the last one."""
-        with self._changed:
+        with self._lock:
             if self._closing:
                 return True
             self._changed.wait_for(lambda: self._closing, RETRY_SECONDS)

@@ -19,7 +19,7 @@ from typing import Self, TextIO
 
 from exec_core import ConfigurationError
 
-from exec_service.log_lanes import ConsoleSink, FileSink, Lane, append_always, descriptor_of
+from exec_service.log_lanes import ConsoleSink, FileSink, Lane, append_always, descriptor_of, encoded
 from exec_service.redaction import Redactor
 
 SERVICE_FILE = "execution_service"
@@ -34,6 +34,8 @@ FLUSH_SECONDS = 5.0
 
 # Control characters, line separators, and marks that turn the reading direction: none may forge or hide a line.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_IN_NAMES = frozenset("_#-")
 
 
 class OrderLog:
@@ -55,7 +57,11 @@ class OrderLog:
         self._log(logging.ERROR, text, signal_id)
 
     def _log(self, level: int, text: str, signal_id: str) -> None:
-        self._logger.log(level, "%s", text, extra={"signal_id": signal_id}, stacklevel=3)
+        logger = self._logger
+        if logger.isEnabledFor(level):
+            # Not `logger.log`, which would look for its caller in the stack: nobody is told where a line was logged.
+            extra = {"signal_id": signal_id}
+            logger.handle(logger.makeRecord(logger.name, level, __file__, 0, text, (), None, extra=extra))
 
 
 order_log = OrderLog()
@@ -67,6 +73,7 @@ class LineFormatter:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._tracebacks = logging.Formatter()
+        self._head = (0, "")
 
     def line(self, record: logging.LogRecord) -> str:
         """The record as one line, redacted, without the line's end."""
@@ -86,8 +93,17 @@ class LineFormatter:
     def plain_line(self, text: str, created: float) -> str:
         """A text as one line."""
         # Redacted before it is escaped: a secret may hold a character that the escaping would change.
-        escaped = _UNPRINTABLE.sub(_escape, self._redactor.redact(text))
-        return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(created))} | [EXECUTION] | {escaped}"
+        escaped = self._redactor.redact(text)
+        if not escaped.isprintable():
+            escaped = _UNPRINTABLE.sub(_escape, escaped)
+        return f"{self._head_of(int(created))} | [EXECUTION] | {escaped}"
+
+    def _head_of(self, second: int) -> str:
+        """The time at the head of a line; kept, since many lines are of one second."""
+        known = self._head  # in one piece: other threads log as well
+        if known[0] != second:
+            known = self._head = (second, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second)))
+        return known[1]
 
 
 def signal_of(record: logging.LogRecord) -> str | None:
@@ -105,7 +121,18 @@ def _message(record: logging.LogRecord) -> str:
 
 def _names(text: str, signal_id: str) -> bool:
     """Whether the text names the signal, as a word: `sig_1` is not named by a text about `sig_12`."""
-    return re.search(rf"(?<![\w#-]){re.escape(signal_id)}(?![\w#-])", text) is not None
+    start = text.find(signal_id)
+    while start >= 0:
+        end = start + len(signal_id)
+        if not (_goes_on(text[start - 1 : start]) or _goes_on(text[end : end + 1])):
+            return True
+        start = text.find(signal_id, start + 1)
+    return False
+
+
+def _goes_on(character: str) -> bool:
+    """Whether a name that stands beside this character (empty: beside none) is a part of a longer one."""
+    return character.isalnum() or character in _IN_NAMES
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -142,8 +169,12 @@ class Logs(logging.Handler):
         except Exception as error:  # noqa: BLE001  # an exception's own text runs foreign code, too
             text = f"ERROR: A log record of {record.name} cannot be shown: {type(error).__name__}"
             line = self._lines.plain_line(text, record.created)
-        for lane in self._general if signal_of(record) is None else self._general + self._orders:
-            lane.put(line)
+        data = encoded(line)
+        for lane in self._general:
+            lane.put_encoded(data)
+        if signal_of(record) is not None:
+            for lane in self._orders:
+                lane.put_encoded(data)
 
     def set_level(self, name: str, level: int | str) -> None:
         """Set a logger's level until the log is closed."""

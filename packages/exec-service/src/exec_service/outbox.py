@@ -12,23 +12,18 @@ import logging
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 from exec_core.clock import Clock
 from exec_core.errors import NotificationDelayed
 
 from exec_service.backoff import exponential
 from exec_service.ledger import Ledger
+from exec_service.outbox_rows import DOCUMENT_ID, Row, rows_of
 from exec_service.readiness import ChannelStatus
-from exec_service.stores import OUTBOX, LeaseLost, Store, StoreError, Write
+from exec_service.stores import OUTBOX, Document, LeaseLost, Store, StoreError, Write
 
 logger = logging.getLogger(__name__)
-
-Row = Mapping[str, Any]
-
-CONFIRMATION_CHANNEL: Final = "confirmations"
-SIGNAL_CHANNEL: Final = "signals"
-NOTIFIER_CHANNEL: Final = "notifier:"
 
 MAX_ROWS = 1_000
 #: The specification's three quick tries; after them it goes on with longer waits.
@@ -228,13 +223,16 @@ class Outbox:
         self._may_deliver = may_deliver
         #: Rows that are in a channel, or were lately, with their account: one is not queued twice.
         self._taken: OrderedDict[str, str] = OrderedDict()
+        #: What is not delivered yet of the documents that hold several rows.
+        self._owed: dict[str, set[str]] = {}
         self._unknown: set[str] = set()
         ledger.delivered = self._committed
 
     async def take_up(self, mine: Callable[[str], bool]) -> None:
         """Take up what others left undelivered, oldest first, of the accounts (empty: of none) that are `mine` now."""
         found = await self._store.load(OUTBOX, {"delivered_at": None}, order_by="sequence")
-        for row in in_order_of_revision([row for row in found if mine(row.get("account_id") or "")]):
+        documents = [document for document in found if mine(document.get("account_id") or "")]
+        for row in in_order_of_revision([row for document in documents for row in self._rows_of(document)]):
             self._add(row)
 
     async def let_go(self, account_id: str) -> None:
@@ -252,6 +250,9 @@ class Outbox:
             held = set[str]().union(*(channel.holds() for channel in self._channels.values()))
             for row_id in [key for key, owner in self._taken.items() if owner == account_id and key not in held]:
                 del self._taken[row_id]
+            # Whoever owns the account next delivers the whole document again, if a part of it was left.
+            for name in [name for name, owed in self._owed.items() if not owed & held]:
+                del self._owed[name]
 
     async def run(self) -> None:
         """Deliver, until cancelled."""
@@ -275,7 +276,15 @@ class Outbox:
     def _committed(self, writes: Sequence[Write]) -> None:
         for write in writes:
             if write.collection == OUTBOX and write.expected_revision == 0:
-                self._add(write.document)
+                for row in self._rows_of(write.document):
+                    self._add(row)
+
+    def _rows_of(self, document: Mapping[str, Any]) -> list[Document]:
+        """The document's rows; it is marked when all of them are delivered."""
+        rows = rows_of(document)
+        if len(rows) > 1:
+            self._owed.setdefault(document["_id"], {row["_id"] for row in rows})
+        return rows
 
     def _add(self, row: Row) -> None:
         if row["_id"] in self._taken:
@@ -291,8 +300,18 @@ class Outbox:
             logger.warning("Nobody delivers %s any more; its rows stay in the outbox", row["channel"])
 
     async def _mark(self, rows: Sequence[Row]) -> None:
-        now = self._clock()
-        await self._ledger.write(*(Write(OUTBOX, row["_id"], None, {"delivered_at": now}) for row in rows))
+        now, done = self._clock(), list[str]()
+        for row in rows:
+            name = row.get(DOCUMENT_ID, row["_id"])
+            owed = self._owed.get(name)
+            if owed is not None:
+                owed.discard(row["_id"])
+                if owed:
+                    continue
+                del self._owed[name]
+            done.append(name)
+        if done:
+            await self._ledger.write_along(*(Write(OUTBOX, name, None, {"delivered_at": now}) for name in done))
 
 
 def in_order_of_revision(rows: Sequence[Row]) -> list[Row]:

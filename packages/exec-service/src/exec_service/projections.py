@@ -14,8 +14,8 @@ from exec_core.notifier import Notification
 from exec_core.orders import Order, OrderStatus, ReasonCode
 
 from exec_service import documents, journal, notices, signals
-from exec_service.fields import Subject
-from exec_service.outbox import CONFIRMATION_CHANNEL, NOTIFIER_CHANNEL, SIGNAL_CHANNEL
+from exec_service.fields import Subject, order_fields
+from exec_service.outbox_rows import CONFIRMATION_CHANNEL, NOTIFIER_CHANNEL, SIGNAL_CHANNEL
 from exec_service.records import Invalid, OrderRecord
 from exec_service.settings import Account
 from exec_service.stores import CONFIRMATIONS, ORDERS, OUTBOX, Write
@@ -45,15 +45,17 @@ class Projector:
         """The writes that go with `after`, in the same transaction."""
         record = after.record
         writes: list[Write] = []
-        if documents.writes_confirmation_document(before, after.order):
-            document = documents.execution_confirmation_document(record, at)
-            writes.append(Write(CONFIRMATIONS, document["_id"], None, document))
-        event = documents.publishes(before, after.order)
-        if event is not None:
-            writes.append(self._confirmation(documents.confirmation(record, event, at), at))
-        if documents.updates_signal(before, after.order):
-            writes.append(self._signal(record, at))
-        for notification in self._notifications(before, record, alarms, at):
+        told = documents.tells(before, after.order)
+        if told.anything:
+            fields = order_fields(record)
+            if told.document:
+                document = documents.execution_confirmation_document(record, at, fields)
+                writes.append(Write(CONFIRMATIONS, document["_id"], None, document))
+            if told.event is not None:
+                writes.append(self._confirmation(documents.confirmation(record, told.event, at, fields), at))
+            if told.signal:
+                writes.append(self._signal(record, at, fields))
+        for notification in self._notifications(before, record, alarms, at) if self._notifiers else ():
             writes += self._notify(notification, record.order.request.account_id, at)
         return writes
 
@@ -153,8 +155,8 @@ class Projector:
         }
         return self._row(f"{payload['confirmation_id']}-confirmation", CONFIRMATION_CHANNEL, row, at)
 
-    def _signal(self, subject: Subject, at: datetime) -> Write:
-        update = signals.signal_update(subject, at)
+    def _signal(self, subject: Subject, at: datetime, fields: Mapping[str, Any] | None = None) -> Write:
+        update = signals.signal_update(subject, at, fields)
         row = {
             "update": update,
             "signal_ids": signals.signal_ids(subject),

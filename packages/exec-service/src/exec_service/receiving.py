@@ -1,33 +1,39 @@
 """Whose report is it: brings a broker's reports to the orders they are about, in the order they came.
 
-Reports of orders that are not ours are left alone. An execution that cannot be attributed (its order's broker id is
-not known yet, or it is not ours) is kept in the store and booked when the id becomes known: no fill is ever dropped.
+Reports that have arrived together, as at a session's start, when a broker repeats the day, are taken together: the
+orders that they are about are loaded with few questions. Reports of orders that are not ours are left alone. An
+execution that cannot be attributed (its order's broker id is not known yet, or it is not ours) is kept in the store and
+booked when the id becomes known: no fill is ever dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from exec_core.clock import Clock
 from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId
 from exec_core.orders import Order
-from exec_core.reports import OrderReport, Report
+from exec_core.reports import CommissionReport, FillReport, OrderReport, Report
 
 from exec_service import journal
 from exec_service.backoff import exponential
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
-from exec_service.stores import UNMATCHED, LeaseLost, Store, Write
-from exec_service.units import Entry
+from exec_service.stores import ORDERS, UNMATCHED, LeaseLost, Store, Write
+from exec_service.tombstones import is_known
+from exec_service.units import Entry, OrderMissing
 
 logger = logging.getLogger(__name__)
 
 #: Reports that may wait for their commit before the session is read on.
 MAX_WAITING = 2_000
+#: So many broker ids are looked up with one question.
+ASKED_AT_ONCE = 500
 
 
 class Receiver:
@@ -50,12 +56,12 @@ class Receiver:
 
     async def start(self) -> None:
         """Learn what was kept by an earlier run."""
-        for document in await self._store.load(UNMATCHED, {"account_id": self._account_id}):
+        for document in await self._store.load(UNMATCHED, {"account_id": self._account_id, "matched_at": None}):
             if document.get("matched_at") is None and document["broker_order_id"]:
                 self._kept.add(document["broker_order_id"])
         self._ledger.changed.append(self._on_change)
-        for broker_order_id in list(self._kept):
-            self._spawn(partial(self._match_if_known, BrokerOrderId(broker_order_id)))
+        if self._kept:
+            self._spawn(self._match_known)
 
     async def stop(self) -> None:
         """Hear no more."""
@@ -65,6 +71,19 @@ class Receiver:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def take_all(self, reports: Sequence[Report]) -> None:
+        """Queue the reports of a session that have arrived, in their order."""
+        if len(reports) > 1:
+            await self._prefetch(reports)
+        for report in reports:
+            await self.take(report)
+
+    async def _prefetch(self, reports: Sequence[Report]) -> None:
+        """Have the orders that these reports are about in memory."""
+        ours = [report.client_order_id for report in reports if report.client_order_id is not None]
+        theirs = [report.broker_order_id for report in reports if report.client_order_id is None]
+        await self._ledger.prefetch(self._account_id, ours, [key for key in theirs if key is not None])
+
     async def take(self, report: Report) -> asyncio.Future[Entry] | None:
         """Queue one report for booking; None if it is about no order of ours."""
         self.taken += 1
@@ -72,6 +91,8 @@ class Receiver:
         if order_id is None or await self._ledger.find(order_id) is None:
             await self._keep(report)
             return None
+        if (known := self._execution.known(order_id, report)) is not None:
+            return known
         await self._room.acquire()
         booked = self._execution.receive(order_id, report)
         booked.add_done_callback(self._booked(order_id, report))
@@ -84,7 +105,8 @@ class Receiver:
             if error is None or isinstance(error, LeaseLost):
                 return
             # Nobody may lose a fill to a fault of ours: it is kept, and told.
-            logger.error("A report could not be booked and is kept: %s", report, exc_info=error)
+            cause = None if isinstance(error, OrderMissing) else error  # archived while it was in memory still
+            logger.error("A report could not be booked and is kept: %s", report, exc_info=cause)
             entry = self._ledger.get(order_id)
             known = report.broker_order_id or (None if entry is None else entry.order.broker_order_id)
             self._spawn(partial(self._keep, replace(report, broker_order_id=known)))
@@ -102,6 +124,9 @@ class Receiver:
         if isinstance(report, OrderReport):
             logger.debug("A report about an order that is not ours: %s", report)
             return
+        if await self._is_of_archived(report):
+            logger.debug("An execution of an archived order, booked long ago: %s", report)
+            return
         if report.broker_order_id is not None:
             self._kept.add(report.broker_order_id)
         document = journal.unmatched_document(self._account_id, self._broker, report, self._clock())
@@ -117,6 +142,15 @@ class Receiver:
             report.client_order_id,
         )
 
+    async def _is_of_archived(self, report: FillReport | CommissionReport) -> bool:
+        """Whether an order that is archived had booked just that."""
+        if report.client_order_id is not None:
+            where: dict[str, Any] = {"_id": report.client_order_id}
+        else:
+            where = {"order_id": report.broker_order_id}
+        found = await self._store.load(ORDERS, {**where, "account_id": self._account_id})
+        return any(is_known(document, self._broker, report) for document in found)
+
     def _on_change(self, before: Order | None, after: Entry) -> None:
         """An order of ours has a new broker id: book what was kept under it."""
         order = after.order
@@ -126,6 +160,16 @@ class Receiver:
             if broker_order_id in self._kept and (before is None or broker_order_id not in before.broker_order_ids):
                 self._kept.discard(broker_order_id)
                 self._spawn(partial(self._match, after.record.id, broker_order_id))
+
+    async def _match_known(self) -> None:
+        """Book what was kept for orders whose broker id has become known meanwhile."""
+        kept = [BrokerOrderId(key) for key in sorted(self._kept)]
+        for first in range(0, len(kept), ASKED_AT_ONCE):
+            some = kept[first : first + ASKED_AT_ONCE]
+            await self._ledger.prefetch(self._account_id, (), some)
+            for broker_order_id in some:
+                if self._ledger.knows_broker_id(self._account_id, broker_order_id):
+                    await self._match_if_known(broker_order_id)
 
     async def _match_if_known(self, broker_order_id: BrokerOrderId) -> None:
         order_id = await self._ledger.find_by_broker_id(self._account_id, broker_order_id)
@@ -138,7 +182,11 @@ class Receiver:
         where = {"account_id": self._account_id, "broker_order_id": broker_order_id}
         for document in await self._store.load(UNMATCHED, where):
             if document.get("matched_at") is None:
-                await self._execution.receive(order_id, journal.unmatched_report(document))
+                try:
+                    await self._execution.receive(order_id, journal.unmatched_report(document))
+                except OrderMissing:
+                    logger.warning("The order %s is archived: %s stays unmatched", order_id, document["_id"])
+                    continue
                 await self._ledger.write(Write(UNMATCHED, document["_id"], None, {"matched_at": self._clock()}))
 
     async def _surely(self, work: Callable[[], Awaitable[None]]) -> None:

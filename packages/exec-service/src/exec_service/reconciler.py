@@ -326,13 +326,9 @@ class Reconciler:
 
     async def _residues(self) -> list[Holding]:
         """What closed positions have left over: less than can be traded, but the broker counts it."""
-        where = {"account_id": self._account_id, "status": "CLOSED", "position_key": Not(None)}
+        where = {"account_id": self._account_id, "status": "CLOSED", "residual_quantity": Not([0.0, None])}
         closed = [journal.held_position(document).position for document in await self._store.load(POSITIONS, where)]
-        return [
-            Holding(position.instrument, position.residual_quantity, position.key.product)
-            for position in closed
-            if position.residual_quantity
-        ]
+        return [Holding(position.instrument, position.residual_quantity, position.key.product) for position in closed]
 
 
 def _may_grow(before: Order | None, order: Order) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from exec_core.broker import BrokerPlugin, Found
 from exec_core.clock import Clock
@@ -23,12 +24,14 @@ from exec_core.orders import Order, OrderStatus
 from exec_core.reports import Report
 
 from exec_service.backoff import exponential
-from exec_service.execution import Execution
-from exec_service.ledger import Ledger
-from exec_service.receiving import Receiver
-from exec_service.session import AccountSession
 from exec_service.stores import LeaseLost
-from exec_service.units import Entry
+
+if TYPE_CHECKING:
+    from exec_service.execution import Execution
+    from exec_service.ledger import Ledger
+    from exec_service.receiving import Receiver
+    from exec_service.session import AccountSession
+    from exec_service.units import Entry
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 LAST_RESORT_SECONDS = 1.0
 #: What a worker that has ended at last needs beyond that until the system has taken back what it held.
 GONE_SECONDS = 2.0
+#: Objects made since, by generation, before cycles among them are looked for.
+COLLECT_AFTER = (20_000, 20, 20)
 #: How often is looked whether a worker of an earlier start has ended.
 PREDECESSOR_SECONDS = 0.5
 
@@ -55,6 +58,7 @@ async def _serve(
         # Loads the clients' packages, which takes a second, before the watchdog looks.
         bootstrap.make_store(settings)
         bootstrap.make_bus(settings)
+    _collect_seldom()
     last_resort = asyncio.create_task(_leave_at_last(stop, settings.shutdown_timeout_seconds))
     service: Service | None = None
     health = serve_health(settings.health_host, settings.health_port, lambda: service)
@@ -80,6 +84,14 @@ async def _serve(
                 if predecessor is None or not await predecessor.may_end(error):
                     raise
     last_resort.cancel()
+
+
+def _collect_seldom() -> None:
+    """Look for reference cycles less often: what is kept of thousands of orders has none, and is looked through each
+    time (measured: 5 to 8 % of the time that an order takes)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 class _Predecessor:

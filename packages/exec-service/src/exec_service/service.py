@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 from exec_service.committed import LIVE_STATUSES
 from exec_service.desk import AccountDesk
+from exec_service.dispatch import Claim
 from exec_service.intake import Intake
 from exec_service.parts import Parts
 from exec_service.readiness import Phase, Readiness, StoreStatus, assess
@@ -30,6 +31,8 @@ FIRST_CONNECT_SECONDS = 10.0
 LEAVING_SECONDS = 5.0
 #: When people are reminded of orders that need them: 07:00 UTC.
 MORNING = timedelta(hours=7)
+#: How often orders that other workers took in are looked for although nobody seems to have written any.
+LOOK_SECONDS = 60.0
 #: How often it is looked whether it is morning.
 REMIND_SECONDS = 5.0
 
@@ -97,6 +100,11 @@ class Service:
     def backlog(self) -> int:
         """How many orders wait for their broker's answer."""
         return sum(desk.dispatcher.waiting for desk in self.desks.values())
+
+    async def claim(self, record: OrderRecord) -> Claim | None:
+        """Have an order that is not stored yet sent at once, if its account's desk is ours and can."""
+        desk = self.desks.get(record.order.request.account_id)
+        return None if desk is None else await desk.claim(record)
 
     def accept(self, record: OrderRecord) -> None:
         """A PENDING order was stored: its account's desk sends it, if the account is ours."""
@@ -181,13 +189,18 @@ class Service:
     async def _watch_store(self) -> None:
         """React to what other processes write: commands, and orders that other workers took in."""
         store = self._parts.store
+        looked_at, changed = 0.0, True
         while True:
             try:
                 self._taking.kick()
                 await self._parts.commands.work()
-                for desk in list(self.desks.values()):
-                    await desk.refresh()
-                await store.wait_for_change(5.0)
+                now = asyncio.get_running_loop().time()
+                # All that is PENDING is read: not without a reason, though now and then all the same.
+                if changed or now > looked_at + LOOK_SECONDS:
+                    looked_at = now
+                    for desk in list(self.desks.values()):
+                        await desk.refresh()
+                changed = await store.wait_for_change(5.0)
             except LeaseLost:
                 raise
             except StoreError as error:

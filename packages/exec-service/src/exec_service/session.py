@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from exec_core.broker import Availability, AvailabilityState
@@ -24,6 +24,8 @@ FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 30.0
 #: After a session that lasted this long, reconnecting starts from the shortest wait again.
 STABLE_SECONDS = 10.0
+#: So many reports are read from a session ahead of those that are being taken.
+READ_AHEAD = 200
 
 
 class AccountSession:
@@ -36,7 +38,7 @@ class AccountSession:
         self,
         account_id: str,
         create: Callable[[], GuardedBroker],
-        take: Callable[[Report], Awaitable[object]],
+        take: Callable[[Sequence[Report]], Awaitable[object]],
         clock: Clock,
     ) -> None:
         self.account_id = account_id
@@ -103,12 +105,45 @@ class AccountSession:
                 self.attempted.set()
                 self.opened()
                 try:
-                    async for report in broker.reports():
-                        await self._take(report)
+                    await self._pass_on(broker)
                 finally:
                     self._broker = None
         finally:
             self.attempted.set()
+
+    async def _pass_on(self, broker: GuardedBroker) -> None:
+        """Pass the session's reports on, in order: those together that have arrived while others were taken.
+
+        When the session ends, what it has told until then is still taken.
+        """
+        arrived: asyncio.Queue[Report | None] = asyncio.Queue(READ_AHEAD)
+        reading = asyncio.create_task(self._read(broker, arrived), name=f"reports {self.account_id}")
+        try:
+            told = True
+            while told:
+                heard = [await arrived.get()]
+                while not arrived.empty():
+                    heard.append(arrived.get_nowait())
+                reports = [report for report in heard if report is not None]
+                told = len(reports) == len(heard)
+                await self._take(reports)
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self, broker: GuardedBroker, arrived: asyncio.Queue[Report | None]) -> None:
+        """Queue what the broker tells, and at its end None.
+
+        :raises ConnectionFailed: the session is over.
+        """
+        try:
+            async for report in broker.reports():
+                await arrived.put(report)
+        except Exception:
+            self._broker = None  # at once, whatever is still to be taken
+            await arrived.put(None)
+            raise
 
     def _is_down(self, state: AvailabilityState, error: Exception) -> None:
         if self._down.state is not state or self._down.reason != str(error) or self.connected_at is not None:

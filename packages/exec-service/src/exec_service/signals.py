@@ -39,6 +39,8 @@ _TOLD: Final = (
     "reason_code",
     "reason",
 )
+#: Where a field's name is another one in our own documents.
+_FIELDS: Final = {"execution_status": "status"}
 
 
 def signal_ids(subject: Subject) -> list[str]:
@@ -47,10 +49,12 @@ def signal_ids(subject: Subject) -> list[str]:
     return [] if own is None else [own]
 
 
-def signal_update(subject: Subject, at: datetime) -> Document:
-    """What is told of one order: its place in the signal, its revision, and the fields to set."""
-    fields = fields_of(subject, at)
-    fields["execution_status"] = fields["status"]
+def signal_update(subject: Subject, at: datetime, known: Mapping[str, Any] | None = None) -> Document:
+    """What is told of one order: its place in the signal, its revision, and the fields to set.
+
+    `known`: the subject's fields, where somebody has them already.
+    """
+    fields = fields_of(subject, at) if known is None else known
     return {
         "signal_id": fields["signal_id"],
         "client_order_id": fields["client_order_id"],
@@ -58,7 +62,7 @@ def signal_update(subject: Subject, at: datetime) -> Document:
         "total_legs": fields["total_legs"] or fields["leg_index"] + 1,
         "revision": fields["revision"],
         "updated_at": at,
-        **{name: double(fields[name]) for name in _TOLD},
+        **{name: double(fields[_FIELDS.get(name, name)]) for name in _TOLD},
     }
 
 

@@ -95,7 +95,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
             if level > levels:
                 return True
             inner = current.values() if isinstance(current, dict) else current
-            waiting.extend((item, level + 1) for item in inner)
+            waiting += [(item, level + 1) for item in inner if isinstance(item, dict | list)]
     return False
 
 

@@ -13,6 +13,7 @@ from exec_service.wording import asked_amount, average_price, filled_of, instrum
 
 NO_REASON: Final = "no reason given"
 _NOT_FILLED_WITHIN: Final = "Not filled within "
+_FILLED: Final = "Order filled: "
 
 
 def received(signal_id: str) -> str:
@@ -33,7 +34,7 @@ def submitted(order: Order) -> str:
 
 def filled(order: Order) -> str:
     """It is complete: ``Order filled: 100 @ $235.15``."""
-    return f"Order filled: {format_quantity(order.filled_quantity)} @ {average_price(order)}"
+    return f"{_FILLED}{format_quantity(order.filled_quantity)} @ {average_price(order)}"
 
 
 def partially_filled(order: Order) -> str:
@@ -129,7 +130,7 @@ def log_lines(before: Order | None, after: Order) -> list[str]:
     lines += _fill_lines(before, after)
     if status_changed and after.status is OrderStatus.UNKNOWN:
         lines.append(asking_the_broker())
-    if status_changed and after.status is OrderStatus.FILLED and filled(after) not in lines:
+    if status_changed and after.status is OrderStatus.FILLED and not any(line.startswith(_FILLED) for line in lines):
         lines.append(filled(after))  # its executions were told before the broker called it complete
     end = _ENDS.get(after.status)
     if status_changed and end is not None:

@@ -87,14 +87,12 @@ class Fields:
         value = self.take(name)
         if value is None:
             return None
-        choice = f"must be one of {', '.join(words)}"
-        if not isinstance(value, str):
-            self.refuse(name, f"{choice}, got {shown(value)}")
-        elif value.strip():
-            found = words.get(value.strip().upper())
-            if found is None:
-                self.refuse(name, f"{choice}, got {shown(value)}")
-            return found
+        if isinstance(value, str):
+            word = value.strip()
+            found = words.get(word.upper())
+            if found is not None or not word:
+                return found
+        self.refuse(name, f"must be one of {', '.join(words)}, got {shown(value)}")
         return None
 
     def number(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +14,7 @@ from exec_service.stores import (
     ORDERS,
     OUTBOX,
     POSITIONS,
-    SIGNALS,
+    Appended,
     Not,
     RevisionConflict,
     Store,
@@ -61,6 +60,60 @@ class CommitSuite(StoreFixtures):
         await store.commit([Write(ORDERS, "A", 1, {"revision": 2, "nested": {"new": 2}})])
 
         assert (await only(store, ORDERS, "A"))["nested"] == {"new": 2}
+
+    async def test_a_part_of_a_nested_dict_is_set_and_the_rest_of_it_stays(self, store: Store) -> None:
+        await store.commit([new(ORDERS, order("A", state={"attempts": 1, "end": {"reason": "x"}}))])
+
+        inside = {"state": {"attempts": 2, "sent_at": NOON, "end": None}, "new": {"a": [Decimal("1.50")]}}
+        await store.commit([Write(ORDERS, "A", 1, {"revision": 2, "note": "n"}, inside)])
+
+        changed = {"attempts": 2, "end": None, "sent_at": NOON}
+        assert await only(store, ORDERS, "A") == order("A", 2, note="n", state=changed, new={"a": [Decimal("1.50")]})
+
+    async def test_lists_grow_at_their_end_and_keep_the_newest(self, store: Store) -> None:
+        await store.commit([new(ORDERS, order("A", history=[{"at": NOON}], newest=[1, 2, 3], other=[0]))])
+
+        appended = {
+            "history": Appended([{"price": Decimal("2.0")}, {"at": NOON}]),
+            "newest": Appended((4, 5), 3),
+            "begun": Appended(["first"], 5),
+        }
+        await store.commit([Write(ORDERS, "A", 1, {"revision": 2}, None, appended)])
+        await store.commit([Write(ORDERS, "A", 2, {"revision": 3}, {}, {"newest": Appended(range(6, 10), 3)})])
+
+        assert await only(store, ORDERS, "A") == order(
+            "A",
+            3,
+            history=[{"at": NOON}, {"price": Decimal("2.0")}, {"at": NOON}],
+            newest=[7, 8, 9],
+            other=[0],
+            begun=["first"],
+        )
+
+    async def test_a_change_in_part_that_is_not_as_expected_changes_nothing(self, store: Store) -> None:
+        await store.commit([new(ORDERS, order("A", 2, history=[1]))])
+        for expected in (1, 3):
+            with pytest.raises(RevisionConflict):
+                await store.commit([Write(ORDERS, "A", expected, {"revision": 4}, None, {"history": Appended([2])})])
+        assert await only(store, ORDERS, "A") == order("A", 2, history=[1])
+
+    @pytest.mark.parametrize("expected", [None, 0])
+    async def test_only_what_has_a_revision_is_changed_in_part(self, store: Store, expected: int | None) -> None:
+        for parts in ({"inside": {"state": {"a": 1}}}, {"appended": {"history": Appended([1])}}):
+            with pytest.raises(ValueError, match="revision"):
+                await store.commit([Write(ORDERS, "A", expected, {"revision": 1}, **parts)])
+        assert await store.load(ORDERS) == []
+
+    async def test_the_same_change_to_many_reaches_each_that_is_as_expected_or_none(self, store: Store) -> None:
+        await store.commit([new(ORDERS, order(f"{n}", 1, history=[])) for n in range(40)])
+        same = [Write(ORDERS, f"{n}", 1, {"revision": 2}, None, {"history": Appended(["sent"])}) for n in range(40)]
+        await store.commit(same[:30])
+        with pytest.raises(RevisionConflict) as caught:
+            await store.commit(same[29:])
+
+        assert caught.value.conflicts == ((ORDERS, "29"),)
+        found = {document["_id"]: document for document in await store.load(ORDERS)}
+        assert all(found[f"{n}"]["history"] == (["sent"] if n < 30 else []) for n in range(40))
 
     async def test_revision_none_writes_whatever_is_there_or_not(self, store: Store) -> None:
         await store.commit([Write(OUTBOX, "A", None, {"channel": "x"})])
@@ -296,76 +349,3 @@ class CommitSuite(StoreFixtures):
             await store.commit([Write(POSITIONS, "P", 1, {"revision": 2, "status": "OPEN"})])
 
         assert caught.value.conflicts == ((POSITIONS, "P"),)
-
-    # ------------------------------------------------------------------ signals
-
-    async def test_a_new_signal_document_bears_the_signals_id(self, store: Store) -> None:
-        seen: list[Any] = []
-
-        def merge(document: dict[str, Any] | None) -> dict[str, Any]:
-            seen.append(document)
-            return {"execution_status": "SUBMITTED", "revision": 3}
-
-        await store.update_signal(["nobody"], "S", merge)
-
-        assert set(map(type, seen)) == {type(None)}
-        expected = {"_id": "S", "signal_id": "S", "execution_status": "SUBMITTED", "revision": 3}
-        assert await store.load(SIGNALS) == [expected]
-
-    async def test_a_signal_is_found_by_the_first_of_the_ids_that_exists(self, store: Store) -> None:
-        await store.insert(SIGNALS, [{"_id": key, "signal_id": key} for key in ("A", "B", "S")])
-
-        await store.update_signal(["nobody", "B", "A"], "S", lambda found: {"found": found and found["_id"]})
-
-        assert await store.load(SIGNALS, {"_id": "B"}) == [{"_id": "B", "signal_id": "B", "found": "B"}]
-        assert "found" not in await only(store, SIGNALS, "S")
-
-    async def test_else_it_is_found_by_its_signal_id_and_foreign_fields_stay(self, store: Store) -> None:
-        await store.insert(SIGNALS, [{"_id": "mongo id", "signal_id": "S", "legs": [{"a": Decimal("1.0")}]}])
-
-        await store.update_signal(["nobody"], "S", lambda found: {"order_id": "1", "saw": bool(found)})
-        await store.update_signal([], "S", lambda found: {"order_id": "2"})
-
-        assert await store.load(SIGNALS) == [
-            {"_id": "mongo id", "signal_id": "S", "legs": [{"a": Decimal("1.0")}], "order_id": "2", "saw": True}
-        ]
-
-    async def test_a_document_whose_own_id_is_the_signals_is_found_too(self, store: Store) -> None:
-        await store.insert(SIGNALS, [{"_id": "S", "theirs": 1}])
-
-        await store.update_signal([], "S", lambda _: {"ours": 2})
-
-        assert await store.load(SIGNALS) == [{"_id": "S", "theirs": 1, "ours": 2}]
-
-    async def test_a_merge_that_returns_none_leaves_the_signal_alone(self, store: Store) -> None:
-        await store.insert(SIGNALS, [{"_id": "A", "signal_id": "A"}])
-
-        await store.update_signal([], "A", lambda _: None)
-        await store.update_signal([], "B", lambda _: None)
-
-        assert await store.load(SIGNALS) == [{"_id": "A", "signal_id": "A"}]
-
-    async def test_a_merge_that_fails_changes_nothing_and_its_error_is_raised(self, store: Store) -> None:
-        def merge(document: dict[str, Any] | None) -> dict[str, Any] | None:
-            raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            await store.update_signal([], "A", merge)
-
-        assert await store.load(SIGNALS) == []
-        await store.commit([new(ORDERS, order("A"))])  # and the store goes on
-
-    async def test_an_older_revision_never_overwrites_a_newer_signal(self, store: Store, other: Store) -> None:
-        def merge_revision(revision: int) -> Callable[[dict[str, Any] | None], dict[str, Any] | None]:
-            def merge(document: dict[str, Any] | None) -> dict[str, Any] | None:
-                if document is not None and document["revision"] >= revision:
-                    return None
-                return {"revision": revision}
-
-            return merge
-
-        await asyncio.gather(
-            *(by.update_signal([], "S", merge_revision(revision)) for revision in range(10) for by in (store, other))
-        )
-
-        assert await store.load(SIGNALS) == [{"_id": "S", "signal_id": "S", "revision": 9}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +13,8 @@ import pytest
 from exec_service.stores import (
     FILLS,
     ORDERS,
+    Document,
+    SignalChange,
     Store,
     WorkerState,
     Write,
@@ -101,6 +103,15 @@ def ids(documents: list[dict[str, Any]]) -> list[str]:
 async def only(store: Store, collection: str, key: str) -> dict[str, Any]:
     (document,) = await store.load(collection, {"_id": key})
     return document
+
+
+async def tell(
+    store: Store, names: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
+) -> None:
+    """Make one change to a signal's document, and raise what keeps it from being made."""
+    (error,) = await store.update_signals([SignalChange(names, signal_id, merge)])
+    if error is not None:
+        raise error
 
 
 async def assert_every_commit_is_whole(store: Store, acknowledged: int) -> None:

@@ -16,9 +16,10 @@ from exec_service.stores import (
     SIGNALS,
     Not,
     Store,
+    Within,
     Write,
 )
-from store_samples import NOON, UNSTORABLE, VALUES, StoreFixtures, exactly, ids, new, only, order
+from store_samples import NOON, UNSTORABLE, VALUES, StoreFixtures, exactly, ids, new, only, order, tell
 
 
 class ValueSuite(StoreFixtures):
@@ -30,7 +31,7 @@ class ValueSuite(StoreFixtures):
     async def test_a_value_comes_back_equal_and_of_the_same_type(self, store: Store, name: str) -> None:
         await store.commit([Write(ORDERS, "A", 0, order("A", value=VALUES[name]))])
         await store.insert(OUTBOX, [{"_id": "B", "value": [VALUES[name]]}])
-        await store.update_signal([], "C", lambda _: {"value": {"nested": VALUES[name]}})
+        await tell(store, [], "C", lambda _: {"value": {"nested": VALUES[name]}})
 
         assert exactly((await only(store, ORDERS, "A"))["value"]) == exactly(VALUES[name])
         assert exactly((await only(store, OUTBOX, "B"))["value"]) == exactly([VALUES[name]])
@@ -63,7 +64,7 @@ class ValueSuite(StoreFixtures):
         with pytest.raises(ValueError):
             await store.insert(OUTBOX, [{"_id": "A"}, bad])
         with pytest.raises(ValueError):
-            await store.update_signal([], "S", lambda _: {"value": UNSTORABLE[name]})
+            await tell(store, [], "S", lambda _: {"value": UNSTORABLE[name]})
 
         assert await store.load(OUTBOX) == []
         assert await store.load(SIGNALS) == []
@@ -143,8 +144,11 @@ class ValueSuite(StoreFixtures):
         )
 
         async def found(**where: Any) -> str:
-            return "".join(sorted(ids(await store.load(ORDERS, where))))
+            documents = await store.load(ORDERS, where)
+            assert await store.count(ORDERS, where) == len(documents)
+            return "".join(sorted(ids(documents)))
 
+        assert await store.count(ORDERS) == 4
         assert await found() == "ABCD"
         assert await found(status="FILLED") == "BC"
         assert await found(status="FILLED", account_id="a") == "B"
@@ -172,6 +176,40 @@ class ValueSuite(StoreFixtures):
         assert ids(await store.load(FILLS, {"received_at": NOON + second})) == ["1"]
         assert ids(await store.load(ORDERS, {"sequence": 2})) == ["2"]
         assert sorted(ids(await store.load(ORDERS, {"sequence": [0, 2, 7]}))) == ["0", "2"]
+
+    async def test_load_selects_by_bounds(self, store: Store) -> None:
+        second = timedelta(seconds=1)
+        times = {"A": NOON, "B": NOON + second, "C": NOON + 2 * second, "D": None}
+        await store.insert(OUTBOX, [{"_id": key, "delivered_at": at} for key, at in times.items()] + [{"_id": "E"}])
+        await store.insert(ORDERS, [order(f"{number}", sequence=number) for number in (-5, 9, 10, 100)])
+        await store.insert(ORDERS, [order("none", sequence=None), order("absent")])
+
+        async def delivered(within: Within) -> list[str]:
+            found = ids(await store.load(OUTBOX, {"delivered_at": within}, order_by="delivered_at"))
+            assert await store.count(OUTBOX, {"delivered_at": within}) == len(found)
+            return found
+
+        async def numbered(*bounds: int | None) -> list[str]:
+            return ids(await store.load(ORDERS, {"sequence": Within(*bounds)}, order_by="sequence"))
+
+        assert await delivered(Within(below=NOON + second)) == ["A"]
+        assert await delivered(Within(at_least=NOON + second)) == ["B", "C"]
+        assert await delivered(Within(NOON + second, NOON + 2 * second)) == ["B"]
+        assert await delivered(Within(NOON + second, NOON + second)) == []
+        assert await delivered(Within()) == ["A", "B", "C"]
+        assert await numbered(None, 10) == ["-5", "9"]
+        assert await numbered(10) == ["10", "100"]
+        assert await numbered(0, 100) == ["9", "10"]
+        assert sorted(ids(await store.load(ORDERS, {"sequence": Not(Within(0, 100))}))) == [
+            "-5", "100", "absent", "none",
+        ]  # fmt: skip
+        assert ids(await store.load(ORDERS, {"sequence": Within(0, 100), "_id": "9"})) == ["9"]
+
+    async def test_count_takes_very_long_lists_and_no_documents_to_count(self, store: Store) -> None:
+        assert await store.count(FILLS) == 0
+        await store.insert(FILLS, [{"_id": f"{number}", "client_order_id": f"o{number}"} for number in range(50)])
+
+        assert await store.count(FILLS, {"client_order_id": [f"o{number}" for number in range(25, 40_000)]}) == 25
 
     async def test_load_orders_and_limits(self, store: Store) -> None:
         second = timedelta(seconds=1)
@@ -205,7 +243,9 @@ class ValueSuite(StoreFixtures):
 
     @pytest.mark.parametrize(("collection", "field"), [(name, field) for name in INDEXES for field in INDEXES[name]])
     async def test_every_index_can_be_selected_and_ordered_by(self, store: Store, collection: str, field: str) -> None:
-        await store.insert(collection, [{"_id": "A", field: "x"}, {"_id": "B", field: "y"}])
+        await store.insert(
+            collection, [{"_id": "A", "leg_index": 0, field: "x"}, {"_id": "B", "leg_index": 0, field: "y"}]
+        )
 
         assert ids(await store.load(collection, {field: "y"}, order_by=field)) == ["B"]
         assert ids(await store.load(collection, order_by=field, descending=True)) == ["B", "A"]
@@ -213,7 +253,7 @@ class ValueSuite(StoreFixtures):
     async def test_what_is_selected_by_follows_every_way_of_writing(self, store: Store) -> None:
         await store.insert(COMMANDS, [{"_id": "A", "state": "NEW"}])
         await store.commit([Write(COMMANDS, "A", None, {"state": "DONE"})])
-        await store.update_signal([], "S", lambda _: {"note": 1})
+        await tell(store, [], "S", lambda _: {"note": 1})
 
         assert await store.load(COMMANDS, {"state": "NEW"}) == []
         assert ids(await store.load(COMMANDS, {"state": "DONE"})) == ["A"]
@@ -228,6 +268,10 @@ class ValueSuite(StoreFixtures):
             await store.load(ORDERS, order_by="note")
         with pytest.raises(ValueError):
             await store.load("no such collection")
+        with pytest.raises(ValueError):
+            await store.count("no such collection")
+        with pytest.raises(ValueError):
+            await store.count(ORDERS, {"note": 1})
         with pytest.raises(ValueError):
             await store.commit([Write("no such collection", "A", None, {})])
         with pytest.raises(ValueError):

@@ -14,7 +14,7 @@ from exec_service.stores import (
     WorkerAlive,
     Write,
 )
-from store_samples import MOMENT_SECONDS, PATIENCE_SECONDS, StoreFixtures, ids, new, order, until, worker
+from store_samples import MOMENT_SECONDS, PATIENCE_SECONDS, StoreFixtures, ids, new, order, tell, until, worker
 
 
 class WorkerSuite(StoreFixtures):
@@ -205,7 +205,7 @@ class WorkerSuite(StoreFixtures):
 
     # ------------------------------------------------------------------ changes
 
-    @pytest.mark.parametrize("write", ["commit", "insert", "update_signal"])
+    @pytest.mark.parametrize("write", ["commit", "insert", "update_signals"])
     async def test_a_write_of_another_store_wakes_who_waits(self, store: Store, other: Store, write: str) -> None:
         waiting = asyncio.create_task(store.wait_for_change(PATIENCE_SECONDS))
         await asyncio.sleep(0)
@@ -214,7 +214,7 @@ class WorkerSuite(StoreFixtures):
         elif write == "insert":
             await other.insert(ORDERS, [order("A")])
         else:
-            await other.update_signal([], "A", lambda _: {"a": 1})
+            await tell(other, [], "A", lambda _: {"a": 1})
 
         assert await waiting is True
 

@@ -24,6 +24,7 @@ from exec_service import bootstrap, delivery
 from exec_service.buses import Outgoing
 from exec_service.buses.sqlite import SqliteBus
 from exec_service.outbox import Channel
+from exec_service.outbox_rows import rows_of
 from exec_service.redaction import Redactor
 from exec_service.service import Service
 from exec_service.settings import Settings
@@ -138,7 +139,8 @@ class Rig:
 
     async def load(self, collection: str, where: Mapping[str, Any] | None = None) -> list[Document]:
         async with self.store() as store:
-            return await store.load(collection, where)
+            found = await store.load(collection, where)
+        return [row for document in found for row in rows_of(document)] if collection == "outbox" else found
 
     async def order(self, signal_id: str, leg_index: int = 0) -> Document:
         """The order's document. :raises AssertionError: there is none."""

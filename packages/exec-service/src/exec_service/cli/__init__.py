@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from exec_service.cli.archive import archive
 from exec_service.cli.asking import cancel, resolve
 from exec_service.cli.conformance import conformance
 from exec_service.cli.demo import demo
@@ -32,6 +33,6 @@ def main() -> None:
 
 for _command in (
     run, demo, setup, doctor, submit, status, orders, positions, dead_letters, plugins, cancel, resolve,
-    resume, conformance,
+    resume, archive, conformance,
 ):  # fmt: skip
     main.add_command(_command)

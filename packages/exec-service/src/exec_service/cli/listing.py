@@ -43,9 +43,13 @@ def orders(signal_id: str | None, limit: int | None, embedded: bool, as_json: bo
     if as_json:
         print_json([order_view(document) for document in found])
         return
-    _print_orders(found)
+    archived = [document for document in found if document.get("archived_at") is not None]
+    stored = [document for document in found if document not in archived]
+    if stored or not archived:
+        _print_orders(stored)
+    _print_archived(archived)
     if signal_id is not None:
-        for document in found:
+        for document in stored:
             _print_life(document, [fill for fill in fills if fill["client_order_id"] == document["_id"]])
 
 
@@ -53,12 +57,15 @@ async def _orders(
     settings: Settings, signal_id: str | None, limit: int | None
 ) -> tuple[list[Document], list[Document]]:
     """The orders, and of a single signal their executions."""
-    from exec_service.stores import FILLS, ORDERS
+    from exec_service.stores import FILLS, ORDERS, Not
+    from exec_service.tombstones import is_tombstone
 
     async with existing_store(settings) as store:
         if signal_id is None:
-            newest = await store.load(ORDERS, order_by="sequence", descending=True, limit=limit)
-            return newest[::-1], []
+            # What stays of an archived order has no number any more; of one that is being archived, it still has.
+            where = {"sequence": Not(None)}
+            newest = await store.load(ORDERS, where, order_by="sequence", descending=True, limit=limit)
+            return [document for document in newest[::-1] if not is_tombstone(document)], []
         found = (await orders_of(store, signal_id))[-limit if limit else None :]
         ids = [document["_id"] for document in found]
         return found, await store.load(FILLS, {"client_order_id": ids}, order_by="received_at")
@@ -88,6 +95,19 @@ def order_row(order: Mapping[str, Any]) -> tuple[object, ...]:
         amount(order["commission"], order["commission_currency"]),
         order["attention"] or order["reason"] or modified(order),
     )
+
+
+def _print_archived(found: list[Document]) -> None:
+    from exec_service.cli.output import moment, printable
+
+    for order in found:
+        click.echo(
+            printable(
+                f"{order['signal_id']} leg {order['leg_index']} was archived on {moment(order['archived_at'])} UTC: "
+                f"{order['status']}, client order id {order['_id']}, broker's {order['order_id'] or 'not known'}. "
+                "Its history and executions are in the files of `exec-service archive`."
+            )
+        )
 
 
 def _print_life(order: Document, fills: list[Document]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,9 +57,10 @@ async def _status(settings: Settings) -> dict[str, Any]:
 
     async with existing_store(settings) as store:
         workers = {worker.worker_id: worker for worker in await store.workers()}
-        accounts = await _accounts(store, settings, workers)
+        rows = await store.load(ACCOUNTS)
+        accounts = _accounts(rows, settings, workers)
         owned = Counter(account["worker_id"] for account in accounts)
-        last = {document.get("served_last_by") for document in await store.load(ACCOUNTS)}
+        last = {document.get("served_last_by") for document in rows}
         unknown = await store.load(ORDERS, {"status": "UNKNOWN"}, order_by="sequence")
         attention = await store.load(ORDERS, {"attention": Not(None)}, order_by="sequence")
         commands = await store.load(COMMANDS, {"state": OPEN}, order_by="created_at")
@@ -79,7 +80,7 @@ async def _status(settings: Settings) -> dict[str, Any]:
                 for finding in newest_first(await store.load(FINDINGS, {"cleared_at": None}))
             ],
             "outbox": await _outbox(store, utc_now()),
-            "dead_letters": len(await store.load(DEAD_LETTERS)),
+            "dead_letters": await store.count(DEAD_LETTERS),
             "open_commands": [_command(command) for command in commands],
         }
 
@@ -105,11 +106,9 @@ def _state(worker: WorkerState) -> str:
     return "died" if worker.proven_dead else "silent"
 
 
-async def _accounts(store: Store, settings: Settings, workers: Mapping[str, WorkerState]) -> list[dict[str, Any]]:
+def _accounts(rows: Sequence[Document], settings: Settings, workers: Mapping[str, WorkerState]) -> list[dict[str, Any]]:
     """The accounts that a worker has owned, and those that are configured. What a gone worker said counts no more."""
-    from exec_service.stores import ACCOUNTS
-
-    owned = {document["_id"]: document for document in await store.load(ACCOUNTS)}
+    owned = {document["_id"]: document for document in rows}
     found = []
     for account_id in sorted({*owned, *settings.accounts}):
         document: Mapping[str, Any] = owned.get(account_id, {})
@@ -137,20 +136,20 @@ async def _orders_by_status(store: Store) -> dict[str, int]:
 
     from exec_service.stores import ORDERS
 
-    counted = Counter(document.get("status") for document in await store.load(ORDERS))
-    return {name.value: counted[name.value] for name in OrderStatus}
+    return {name.value: await store.count(ORDERS, {"status": name.value}) for name in OrderStatus}
 
 
 async def _outbox(store: Store, now: datetime) -> list[dict[str, Any]]:
-    """What waits to be delivered, per channel."""
+    """What waits to be delivered, per channel. A document may hold many rows; it is read for as long as one waits."""
+    from exec_service.outbox_rows import rows_of
     from exec_service.stores import OUTBOX
 
     oldest: dict[str, datetime] = {}
     waiting: Counter[str] = Counter()
-    for row in await store.load(OUTBOX, {"delivered_at": None}):
-        channel = row["channel"]
-        waiting[channel] += 1
-        oldest[channel] = min(row["created_at"], oldest.get(channel, row["created_at"]))
+    for document in await store.load(OUTBOX, {"delivered_at": None}):
+        channel, since = document["channel"], document["created_at"]
+        waiting[channel] += len(rows_of(document))
+        oldest[channel] = min(since, oldest.get(channel, since))
     return [
         {
             "channel": channel,

@@ -32,18 +32,18 @@ UNMATCHED: Final = "unmatched_reports"
 FINDINGS: Final = "findings"
 SHARING: Final = "sharing"
 
-#: Fields that `load` can select and order by, per collection. `_id` always can.
+#: Fields that `load` can select and order by, per collection, quickly where the service does so. `_id` always can.
 INDEXES: Final[Mapping[str, tuple[str, ...]]] = {
     ORDERS: ("signal_id", "status", "account_id", "sequence", "order_id", "attention"),
     FILLS: ("client_order_id", "account_id", "received_at"),
-    POSITIONS: ("position_key", "account_id", "status", "opened_at"),
+    POSITIONS: ("position_key", "account_id", "status", "opened_at", "residual_quantity"),
     CONFIRMATIONS: ("signal_id", "status", "updated_at"),
     SIGNALS: ("signal_id",),
     OUTBOX: ("delivered_at", "channel", "sequence"),
     DEAD_LETTERS: ("received_at",),
     COMMANDS: ("state", "created_at"),
     ACCOUNTS: ("worker_id",),
-    UNMATCHED: ("account_id", "broker_order_id", "client_order_id"),
+    UNMATCHED: ("account_id", "broker_order_id", "client_order_id", "matched_at"),
     FINDINGS: ("account_id", "cleared_at"),
     SHARING: ("epoch",),
 }
@@ -90,17 +90,64 @@ class WorkerAlive(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
+class Appended:
+    """Values for the end of a list field; of the list then only the last `keep` stay (None: all)."""
+
+    values: Sequence[Any]
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """One document to write: its top-level fields are set, others that stand there stay.
 
     `expected_revision`: 0 = it must not exist yet; n = the stored ``revision`` is n; None = whatever it is.
-    With a number above 0, `document` carries the new, higher ``revision``.
+    With a number above 0, `document` carries the new, higher ``revision``, and what is long need not be written anew:
+    `inside` sets fields of sub-documents (by the name of the sub-document), `appended` adds to lists; what is missing
+    counts as empty. No field stands in two of the three.
     """
 
     collection: str
     id: str
     expected_revision: int | None
     document: Mapping[str, Any]
+    inside: Mapping[str, Mapping[str, Any]] | None = None
+    appended: Mapping[str, Appended] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A whole document to stand where another stands, if that one's ``revision`` is `expected_revision` still."""
+
+    expected_revision: int
+    document: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Which document it replaces."""
+        return str(self.document["_id"])
+
+    def check(self, name: str) -> None:
+        """Whether it could be written. :raises ValueError: its revision does not rise."""
+        revision = self.document.get("revision")
+        if not isinstance(revision, int) or revision <= self.expected_revision:
+            raise ValueError(
+                f"{name}: revision {revision!r} does not follow {self.expected_revision}; a change must raise it"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SignalChange:
+    """A change to a signal's document: found by ``_id`` in `ids`, else by ``signal_id``, else new.
+
+    `merge` gets the document (or None) and returns the top-level fields to set, or None to leave it; it may be called
+    more than once, and in another thread, and does not change whose signal it is. A new document's ``_id`` and
+    ``signal_id`` are `signal_id`. What `merge` raises is raised, but for a `ValueError`, which concerns only this one.
+    """
+
+    ids: Sequence[str]
+    signal_id: str
+    merge: Callable[[Document | None], Document | None]
 
 
 class Not:
@@ -110,6 +157,17 @@ class Not:
 
     def __init__(self, value: object) -> None:
         self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A condition of `load`: a number or a time, from `at_least` on and before `below`; None: no bound on that side.
+
+    It is for fields whose values are all of one of the two kinds. Absence is within nothing.
+    """
+
+    at_least: int | datetime | None = None
+    below: int | datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +233,14 @@ class Store(Protocol):
         descending: bool = False,
         limit: int | None = None,
     ) -> list[Document]:
-        """The documents that fulfil all conditions: field = value, one of a list, or `Not`; None matches absence.
+        """The documents that fulfil all conditions: field = value, one of a list, `Not`, `Within`; None is absence.
 
         Without `order_by` in no particular order; absent values are the smallest, text is compared by code points.
         """
+        ...
+
+    async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int:
+        """How many documents `load` would find, without reading them."""
         ...
 
     async def commit(self, writes: Sequence[Write], *, lease: Lease | None = None) -> None:
@@ -200,13 +262,26 @@ class Store(Protocol):
         """
         ...
 
-    async def update_signal(
-        self, ids: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
-    ) -> None:
-        """Change the signal's document in one step: found by ``_id`` in `ids`, else by ``signal_id``, else new.
+    async def replace(self, collection: str, replacements: Sequence[Replacement]) -> set[str]:
+        """Replace those documents that stand at the expected revision, durably; the ids of the others come back.
 
-        `merge` gets the document (or None) and returns the top-level fields to set, or None to leave it; it may be
-        called more than once, and in another thread. A new document's ``_id`` and ``signal_id`` are `signal_id`.
+        Each is a change of its own: of a call that fails, or is cancelled, some may be done, and `load` tells which. No
+        lease is asked for, so it is only for what no worker changes any more.
+        """
+        ...
+
+    async def remove(self, collection: str, ids: Sequence[str]) -> None:
+        """Remove the documents of these ids that are there, durably; of a call that fails, some may be gone."""
+        ...
+
+    async def update_signals(self, changes: Sequence[SignalChange]) -> list[StoreError | ValueError | None]:
+        """Make all of these changes, in the order given where they concern one document; each for itself, durably.
+
+        The answer tells of each change what keeps it from ever being made, as of a document that others own and that
+        will not take it; the other changes are made all the same. None: it is made, or `merge` wants none.
+
+        :raises StoreUnavailable: any of them may be made, or not. Ask for all of them again: whatever is made already,
+            its `merge` must know, and return None or the same fields.
         """
         ...
 

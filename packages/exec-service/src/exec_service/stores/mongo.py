@@ -9,7 +9,7 @@ Leaving ends this process's workers: leave after the broker sessions are closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +17,16 @@ from bson.raw_bson import RawBSONDocument
 from pydantic import SecretStr
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from exec_service.stores import Document, Lease, WorkerState, Write
+from exec_service.stores import (
+    Document,
+    Lease,
+    Replacement,
+    SignalChange,
+    StoreError,
+    WorkerState,
+    Write,
+    mongo_archiving,
+)
 from exec_service.stores.mongo_calls import Calls
 from exec_service.stores.mongo_changes import Changes
 from exec_service.stores.mongo_codec import decode, encode, pack
@@ -25,7 +34,7 @@ from exec_service.stores.mongo_connection import Connection
 from exec_service.stores.mongo_errors import DUPLICATE_KEY, is_passing
 from exec_service.stores.mongo_query import build, check_collection, check_field
 from exec_service.stores.mongo_schema import look, prepare
-from exec_service.stores.mongo_signals import update_signal
+from exec_service.stores.mongo_signals import update_signals
 from exec_service.stores.mongo_transactions import Transactions
 from exec_service.stores.mongo_workers import Workers
 from exec_service.stores.mongo_writes import Plan, packed_fields
@@ -121,6 +130,18 @@ class MongoStore:
                     await cursor.close()
                 await asyncio.sleep(0.05)
 
+    async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int:
+        """See `Store.count`."""
+        return await self._calls.run(self._count(collection, build(collection, where)))
+
+    async def _count(self, collection: str, query: Mapping[str, Any]) -> int:
+        documents = self._connection.collection(collection)
+        with self._connection.bounded(f"count {collection}"):
+            if query:
+                return await documents.count_documents(query)
+            # By an index, too: the number that the server keeps by itself is wrong after a crash of it.
+            return await documents.count_documents({}, hint="_id_")
+
     async def commit(self, writes: Sequence[Write], *, lease: Lease | None = None) -> None:
         """See `Store.commit`."""
         plan = Plan.of(writes)
@@ -151,11 +172,17 @@ class MongoStore:
                 await into.find_one({"_id": ids[repeats[0]]}, {"_id": 1}, session=session)
         return repeats
 
-    async def update_signal(
-        self, ids: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
-    ) -> None:
-        """See `Store.update_signal`. `ids` may be written as ObjectIds are."""
-        await self._calls.run(update_signal(self._connection, self._changes, ids, signal_id, merge))
+    async def replace(self, collection: str, replacements: Sequence[Replacement]) -> set[str]:
+        """See `Store.replace`."""
+        return await self._calls.run(mongo_archiving.replace(self._connection, collection, replacements))
+
+    async def remove(self, collection: str, ids: Sequence[str]) -> None:
+        """See `Store.remove`."""
+        await self._calls.run(mongo_archiving.remove(self._connection, collection, ids))
+
+    async def update_signals(self, changes: Sequence[SignalChange]) -> list[StoreError | ValueError | None]:
+        """See `Store.update_signals`. Their `ids` may be written as ObjectIds are."""
+        return await self._calls.run(update_signals(self._connection, self._changes, changes))
 
     # ------------------------------------------------------------------ workers
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError, WriteError
 
 from exec_service.stores import OPEN_POSITION, POSITIONS, UNIQUE
-from exec_service.stores.mongo_codec import OPTIONS, decode, encode, pack
+from exec_service.stores.mongo_codec import OPTIONS, decode, pack
 from exec_service.stores.mongo_errors import DUPLICATE_KEY
-from exec_service.stores.mongo_writes import LOOK_FIRST, Group, Pending, Plan, chunks
+from exec_service.stores.mongo_writes import LOOK_FIRST, Group, Pending, Plan, changes, chunks
 
 #: A query holds so many alternatives at most.
 MAX_ALTERNATIVES: Final = 1_000
@@ -51,42 +50,43 @@ class Batch:
             await self._write(group)
 
     async def _write(self, group: Group) -> None:
-        changes = [(item, item.change(known=False)) for item in group.changes]
-        inserts = [(item, item.document()) for item in group.inserts]
-        if len(changes) > LOOK_FIRST:
-            found = await self._find(group.collection, [item.id for item in group.changes], {"revision": 1})
+        name, statements, new = group.collection, changes(group.changes, known=False), list(group.inserts)
+        if len(statements) > LOOK_FIRST:
+            found = await self._find(name, [item.id for item in group.changes], {"revision": 1})
             _check_revisions(group.changes, found)
-            changes = [(item, item.change(known=True)) for item, _ in changes if item.id in found]
-            inserts += [(item, item.document()) for item in group.changes if item.id not in found]
-        name = group.collection
-        if changes:
-            statements = [(item, encode(statement, f"{name}/{item.name}")) for item, statement in changes]
-            await self._send(name, "update", "updates", statements)
-        if inserts:
-            await self._send(name, "insert", "documents", inserts)
+            statements = changes([item for item in group.changes if item.id in found], known=True)
+            new += [item for item in group.changes if item.id not in found]
+        if statements:
+            sizes = [statement.size for statement in statements]
+            for part in chunks(sizes):
+                sent = statements[part]
+                await self._send(name, "update", "updates", [one.sent for one in sent], [one.items for one in sent])
+        if new:
+            documents = [item.document() for item in new]
+            for part in chunks([len(document.raw) for document in documents]):
+                await self._send(name, "insert", "documents", documents[part], [[item] for item in new[part]])
 
     async def _send(
-        self, collection: str, command: str, what: str, statements: Sequence[tuple[Pending, RawBSONDocument]]
+        self, collection: str, command: str, what: str, statements: Sequence[Any], items: Sequence[Sequence[Pending]]
     ) -> None:
-        done = 0
-        for chunk in chunks([statement for _, statement in statements]):
-            try:
-                reply = await self._database.command(
-                    {command: collection, "ordered": True, what: chunk}, session=self._session, codec_options=OPTIONS
-                )
-            except DuplicateKeyError as error:
-                raise Unexpected from error
-            for found in reply.get("writeErrors", ()):
-                if found["code"] == DUPLICATE_KEY:
-                    raise Unexpected([statements[done + found["index"]][0].key])
-                raise WriteError(found.get("errmsg", ""), found["code"], reply)
-            if reply["n"] != len(chunk):
-                raise Unexpected
-            done += len(chunk)
+        try:
+            reply = await self._database.command(
+                {command: collection, "ordered": True, what: statements}, session=self._session, codec_options=OPTIONS
+            )
+        except DuplicateKeyError as error:
+            raise Unexpected from error
+        for found in reply.get("writeErrors", ()):
+            if found["code"] == DUPLICATE_KEY:
+                raise Unexpected([item.key for item in items[found["index"]]])
+            raise WriteError(found.get("errmsg", ""), found["code"], reply)
+        if reply["n"] != sum(map(len, items)):
+            raise Unexpected
 
     async def _find(self, collection: str, ids: Sequence[Any], fields: Mapping[str, Any]) -> Documents:
-        cursor = self._database[collection].find({"_id": {"$in": list(ids)}}, fields, session=self._session)
-        found = [decode(raw) async for raw in cursor]
+        cursor = self._database[collection].find(
+            {"_id": {"$in": list(ids)}}, fields, session=self._session, batch_size=len(ids)
+        )
+        found = [decode(raw) for raw in await cursor.to_list()]
         return {pack(document["_id"]): document for document in found}
 
     async def _conflicts(self, group: Group) -> list[tuple[str, str]]:

@@ -183,7 +183,9 @@ class Changes:
 
     def _note(self, event: Mapping[str, Any]) -> None:
         key = event.get("documentKey")
-        if key is None or not self._cross_off((event["ns"]["coll"], pack(key["_id"]))):
+        name = None if key is None else pack(key["_id"])
+        # An `_id` that is a document is none of ours.
+        if name is None or isinstance(name, dict) or not self._cross_off((event["ns"]["coll"], name)):
             self._changed()
 
     async def _lost(self, why: str) -> None:

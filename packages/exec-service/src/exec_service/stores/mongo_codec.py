@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import bson
@@ -65,8 +66,14 @@ def _carried(value: Any) -> CarriedText:
 
 
 def _decimal(value: Decimal128) -> Decimal | CarriedText:
-    found = value.to_decimal()
+    found = _to_decimal(value.bid)
     return found if found.is_finite() else _carried(value)
+
+
+@lru_cache(maxsize=10_000)
+def _to_decimal(encoded: bytes) -> Decimal:
+    """Reading one is slow, and the same numbers come again and again."""
+    return Decimal128.from_bid(encoded).to_decimal()
 
 
 class _Decoder(TypeDecoder):
@@ -102,7 +109,14 @@ NATIVE: Final = CodecOptions[RawBSONDocument](
     document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS
 )
 
-pack: Final = Packer(decimal=Decimal128, time=lambda value: value).pack
+
+@lru_cache(maxsize=10_000)
+def _decimal128(text: str) -> Decimal128:
+    return Decimal128(text)
+
+
+# Making one is slow, and the same numbers come again and again. Their text is exact, and tells 1.0 from 1.00.
+pack: Final = Packer(decimal=lambda value: _decimal128(str(value)), time=lambda value: value).pack
 
 
 def decode(raw: RawBSONDocument) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from exec_service.stores import INDEXES, Not
+from exec_service.stores import INDEXES, ORDERS, UNIQUE, Not, Within
 from exec_service.stores.mongo_codec import identifiers, pack
+
+#: Texts where there is anything; their indexes cover nothing else.
+TEXTS: Final = frozenset({(ORDERS, "order_id"), (ORDERS, "attention")})
 
 
 def check_collection(collection: str) -> None:
@@ -31,19 +34,37 @@ def check_selectable(value: object, name: str) -> None:
 def build(collection: str, where: Mapping[str, Any] | None) -> dict[str, Any]:
     """The filter for `where`. :raises ValueError: a field or value that cannot be selected by."""
     check_collection(collection)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for field, value in (where or {}).items():
         check_field(collection, field)
-        found[field] = _condition(field, value)
+        if (collection, field) in TEXTS and isinstance(value, Not) and value.value is None:
+            found[field] = {"$gt": ""}
+        else:
+            found[field] = _condition(field, value)
+    for first, *others in UNIQUE.get(collection, ()):
+        if first in found:
+            # What has one has all, and it is only such documents that the index covers.
+            found = {**{other: {"$gte": 0} for other in others}, **found}
     return found
 
 
 def _condition(field: str, value: object) -> dict[str, Any]:
     if isinstance(value, Not):
+        if isinstance(value.value, Within):
+            return {"$not": _bounds(field, value.value)}
         # Here, too, absence differs from every value, and equals None.
         return {"$nin": _values(field, value.value)}
+    if isinstance(value, Within):
+        return _bounds(field, value)
     values = _values(field, value)
     return {"$eq": values[0]} if len(values) == 1 else {"$in": values}
+
+
+def _bounds(field: str, within: Within) -> dict[str, Any]:
+    bounds = {"$gte": within.at_least, "$lt": within.below}
+    found = {name: pack(bound, field) for name, bound in bounds.items() if bound is not None}
+    # A comparison finds only values of the bound's kind, hence no absent ones.
+    return found or {"$ne": None}
 
 
 def _values(field: str, value: object) -> list[Any]:

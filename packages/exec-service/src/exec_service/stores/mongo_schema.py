@@ -20,7 +20,7 @@ from pymongo.errors import DuplicateKeyError
 from exec_service.stores import StoreError, StoreNotPrepared, StoreUnavailable
 from exec_service.stores.mongo_codec import decode
 from exec_service.stores.mongo_connection import Connection
-from exec_service.stores.mongo_indexes import make_missing
+from exec_service.stores.mongo_indexes import drop_obsolete, make_missing
 
 #: Where the record is, and under which id.
 META: Final = "exec_service"
@@ -46,6 +46,7 @@ async def prepare(connection: Connection) -> str:
         _check_not_newer(connection, record)
         await _upgrade(connection)
     await make_missing(connection)
+    await drop_obsolete(connection)
     if record is None:
         # Last: whoever only looks takes the record for the sign that everything is there.
         with connection.bounded("write the schema record"), contextlib.suppress(DuplicateKeyError):

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from exec_service.embedded import BUSY_TIMEOUT_SECONDS, Database, Watch, check_schema_version, transaction
 from exec_service.stores import (
-    SIGNALS,
     Document,
     Lease,
+    Replacement,
     RevisionConflict,
+    SignalChange,
     StoreError,
     StoreUnavailable,
     WorkerState,
     Write,
 )
+from exec_service.stores import sqlite_archiving as archiving
+from exec_service.stores import sqlite_signals as signals
 from exec_service.stores.codec import pack, to_text, unpack
 from exec_service.stores.sqlite_merging import Pending, pending, write
-from exec_service.stores.sqlite_query import build
+from exec_service.stores.sqlite_query import build, count
 from exec_service.stores.sqlite_schema import SCHEMA_VERSION, Table, make_missing, table
 from exec_service.stores.sqlite_workers import Workers
 
@@ -86,6 +89,11 @@ class SqliteStore:
             lambda connection: [_document(key, text) for key, _, text in query.run(connection)]
         )
 
+    async def count(self, collection: str, where: Mapping[str, Any] | None = None) -> int:
+        """See `Store.count`."""
+        query = count(table(collection), where)
+        return await self._database.run(lambda connection: int(query.run(connection)[0][0]))
+
     async def commit(self, writes: Sequence[Write], *, lease: Lease | None = None) -> None:
         """See `Store.commit`."""
         prepared = [pending(item) for item in writes]
@@ -114,32 +122,36 @@ class SqliteStore:
 
         return await self._database.run(work) if rows else set()
 
-    async def update_signal(
-        self, ids: Sequence[str], signal_id: str, merge: Callable[[Document | None], Document | None]
-    ) -> None:
-        """See `Store.update_signal`. `merge` is called in the database's thread."""
-        signals = table(SIGNALS)
+    async def replace(self, collection: str, replacements: Sequence[Replacement]) -> set[str]:
+        """See `Store.replace`. Here it is one transaction."""
+        into = table(collection)
+        prepared = archiving.packed(into, replacements)
 
-        def find(connection: sqlite3.Connection) -> tuple[str, str] | None:
-            named = [{"_id": key} for key in ids]
-            # Last the id that a new document would get: one of somebody else's may bear it.
-            for where in [*named, {"signal_id": signal_id}, {"_id": signal_id}]:
-                for row in build(signals, where, None, False, 1).run(connection):
-                    return row[0], row[2]
-            return None
+        def work(connection: sqlite3.Connection) -> set[str]:
+            with transaction(connection):
+                return archiving.replace(connection, into, prepared)
+
+        return await self._database.run(work) if prepared else set()
+
+    async def remove(self, collection: str, ids: Sequence[str]) -> None:
+        """See `Store.remove`. Here it is one transaction."""
+        of = table(collection)
 
         def work(connection: sqlite3.Connection) -> None:
             with transaction(connection):
-                found = find(connection)
-                fields = merge(None if found is None else _document(*found))
-                if fields is None:
-                    return
-                if found is None:
-                    fields = {"signal_id": signal_id, **fields}
-                key = signal_id if found is None else found[0]
-                _write_all(connection, [pending(Write(SIGNALS, key, None, fields))])
+                archiving.remove(connection, of, ids)
 
-        await self._database.run(work)
+        if ids:
+            await self._database.run(work)
+
+    async def update_signals(self, changes: Sequence[SignalChange]) -> list[StoreError | ValueError | None]:
+        """See `Store.update_signals`. Here it is one transaction, and `merge` is called in the database's thread."""
+
+        def work(connection: sqlite3.Connection) -> list[StoreError | ValueError | None]:
+            with transaction(connection):
+                return [signals.change(connection, one) for one in changes]
+
+        return await self._database.run(work) if changes else []
 
     # ------------------------------------------------------------------ workers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from exec_service.stores import Write
@@ -19,6 +19,18 @@ class Pending:
     id: str
     expected_revision: int | None
     fields: dict[str, Any]
+    inside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    appended: dict[str, tuple[list[Any], int | None]] = field(default_factory=dict)
+
+    def over(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """The packed document, with the fields set."""
+        merged = {**stored, **self.fields}
+        for name, fields in self.inside.items():
+            merged[name] = {**(merged.get(name) or {}), **fields}
+        for name, (values, keep) in self.appended.items():
+            longer = [*(merged.get(name) or []), *values]
+            merged[name] = longer if keep is None else longer[-keep:]
+        return merged
 
 
 def pending(item: Write) -> Pending:
@@ -35,7 +47,14 @@ def pending(item: Write) -> Pending:
             )
     fields = pack({key: value for key, value in item.document.items() if key != "_id"}, name)
     found.check(fields)
-    return Pending(found, pack(item.id, f"{item.collection}: _id"), item.expected_revision, fields)
+    if (item.inside or item.appended) and not item.expected_revision:
+        raise ValueError(f"{name}: only a document whose revision is known can be changed in part")
+    inside = pack(item.inside or {}, name)
+    appended = {
+        field: (pack(list(values.values), f"{name}: {field}"), values.keep)
+        for field, values in (item.appended or {}).items()
+    }
+    return Pending(found, pack(item.id, f"{item.collection}: _id"), item.expected_revision, fields, inside, appended)
 
 
 def write(connection: sqlite3.Connection, item: Pending) -> bool:
@@ -45,7 +64,7 @@ def write(connection: sqlite3.Connection, item: Pending) -> bool:
         as_expected = not rows if item.expected_revision == 0 else bool(rows) and rows[0][1] == item.expected_revision
         if not as_expected:
             return False
-    packed = {**from_text(rows[0][2]), **item.fields} if rows else item.fields
+    packed = item.over(from_text(rows[0][2])) if rows else item.fields
     row = item.table.row(packed, to_text(packed))
     try:
         if rows:

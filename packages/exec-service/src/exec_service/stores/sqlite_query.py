@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from exec_service.stores import Not
+from exec_service.stores import Not, Within
 from exec_service.stores.codec import Column, column, pack
 from exec_service.stores.sqlite_schema import Table
 
@@ -43,10 +43,7 @@ def build(
     table: Table, where: Mapping[str, Any] | None, order_by: str | None, descending: bool, limit: int | None
 ) -> Query:
     """The query for `where`. :raises ValueError: a field or value that cannot be selected by, or a negative limit."""
-    query = Query(table.select)
-    conditions = [_condition(query, table.column(name), value, name) for name, value in (where or {}).items()]
-    if conditions:
-        query.sql += " WHERE " + " AND ".join(conditions)
+    query = _where(Query(table.select), table, where, order_by)
     direction = "DESC" if descending else "ASC"
     if order_by is not None:
         query.sql += f" ORDER BY {table.column(order_by)} {direction}, rowid {direction}"
@@ -58,10 +55,31 @@ def build(
     return query
 
 
+def count(table: Table, where: Mapping[str, Any] | None) -> Query:
+    """The query for how many there are. :raises ValueError: a field or value that cannot be selected by."""
+    return _where(Query(table.count), table, where)
+
+
+def _where(query: Query, table: Table, where: Mapping[str, Any] | None, order_by: str | None = None) -> Query:
+    where = where or {}
+    # Within bounds and in that order, a part is wanted of what may be much: the field's own index finds it without
+    # sorting all. SQLite would rather take that of another condition, unless its column is part of an expression.
+    plus = "+" if order_by is not None and isinstance(where.get(order_by), Within) else ""
+    conditions = []
+    for name, value in where.items():
+        column = table.column(name)
+        conditions.append(_condition(query, column if name in (order_by, "_id") else plus + column, value, name))
+    if conditions:
+        query.sql += " WHERE " + " AND ".join(conditions)
+    return query
+
+
 def _condition(query: Query, name: str, value: object, field_name: str) -> str:
     if isinstance(value, Not):
         # In SQL a comparison with an absent value is neither true nor false; here absence is not `value`.
         return f"({_condition(query, name, value.value, field_name)}) IS NOT TRUE"
+    if isinstance(value, Within):
+        return _bounds(query, name, value, field_name)
     if isinstance(value, list | tuple | set | frozenset):
         wanted = {_value(item, field_name) for item in value}
         condition = _membership(query, name, [item for item in wanted if item is not None])
@@ -71,6 +89,15 @@ def _condition(query: Query, name: str, value: object, field_name: str) -> str:
         return f"{name} IS NULL"
     query.parameters.append(found)
     return f"{name} = ?"
+
+
+def _bounds(query: Query, name: str, within: Within, field_name: str) -> str:
+    found = [f"{name} IS NOT NULL"]
+    for sign, bound in ((">=", within.at_least), ("<", within.below)):
+        if bound is not None:
+            query.parameters.append(_value(bound, field_name))
+            found.append(f"{name} {sign} ?")
+    return f"({' AND '.join(found)})"
 
 
 def _membership(query: Query, name: str, values: Sequence[Column]) -> str:

@@ -44,9 +44,11 @@ class Table:
     indexes: tuple[str, ...]
     #: of id, revision and document
     select: str
+    count: str
     insert: str
     #: the last parameter is the id
     update: str
+    delete: str
 
     def row(self, packed: Mapping[str, Any], text: str) -> tuple[Column, ...]:
         """What `update` and, after the id, `insert` write of a packed document."""
@@ -90,8 +92,10 @@ def _table(name: str) -> Table:
         create=f'CREATE TABLE IF NOT EXISTS "{name}" (id TEXT PRIMARY KEY NOT NULL, revision INTEGER, document TEXT)',
         indexes=tuple(indexes),
         select=f'SELECT id, revision, document FROM "{name}"',  # noqa: S608  # names from our own tables, see above
+        count=f'SELECT count(*) FROM "{name}"',  # noqa: S608
         insert=f'INSERT INTO "{name}" ({", ".join(all_columns)}) VALUES ({marks})',  # noqa: S608
         update=f'UPDATE "{name}" SET {assignments} WHERE id = ?',  # noqa: S608
+        delete=f'DELETE FROM "{name}" WHERE id = ?',  # noqa: S608
     )
 
 

@@ -1,0 +1,1 @@
+"""What the benchmarks of the pipeline share: servers, load, the reference, the checks, and the page of results."""
