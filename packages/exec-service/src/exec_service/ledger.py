@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-import tenacity
 from exec_core.clock import Clock
 from exec_core.orders import Order
 
 from exec_service import journal
+from exec_service.backoff import exponential
 from exec_service.committed import CommittedState
 from exec_service.outbox_rows import together
 from exec_service.stores import (
@@ -40,6 +41,8 @@ T = TypeVar("T")
 
 MAX_BATCH = 500
 MAX_CONFLICTS = 5
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 5.0
 #: How long what may wait for somebody else's commit does so.
 ALONG_SECONDS = 0.2
 #: So many turns of the loop a commit waits for what is on its way to it already: they take microseconds, a commit
@@ -228,17 +231,15 @@ class Ledger(CommittedState):
     async def _patiently(self, call: Callable[..., Awaitable[None]], *arguments: Any, **named: Any) -> None:
         """`call`, again and again while the store is away: nothing that was decided is given up."""
         self.asking_since = self._clock()
+        waits = exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
         try:
-            async for attempt in tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception_type(StoreUnavailable),
-                wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-                before_sleep=lambda state: logger.warning(
-                    "The store cannot be reached, trying again: %s", _cause(state)
-                ),
-                reraise=True,
-            ):
-                with attempt:
-                    await call(*arguments, **named)
+            while True:
+                try:
+                    return await call(*arguments, **named)
+                except StoreUnavailable as error:
+                    logger.warning("The store cannot be reached, trying again: %s", error)
+                # Never in step with the other workers that wait for the same store.
+                await asyncio.sleep(random.uniform(0.5, 1.0) * next(waits))
         finally:
             self.asking_since = None
 
@@ -278,7 +279,3 @@ def _is_written(job: _Job[Any]) -> bool:
 def _fail(job: _Job[Any], error: Exception) -> None:
     if not job.done.done():
         job.done.set_exception(error)
-
-
-def _cause(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
