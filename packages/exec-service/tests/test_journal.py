@@ -23,7 +23,7 @@ from exec_core.orders import (
 from exec_core.positions import Position, PositionKey, PositionSide, Share
 from exec_core.reports import CommissionReport, FillReport
 from exec_core.sides import Side
-from exec_service import journal
+from exec_service import journal, unmatched
 from exec_service.records import Invalid, OrderRecord, Source
 from exec_service.units import HeldPosition
 from hypothesis import HealthCheck, given, settings
@@ -101,16 +101,16 @@ def test_a_position_comes_back_from_its_document(
 
 @given(st.builds(FillReport, fills, maybe(names), names, maybe(details)))
 def test_an_unmatched_execution_comes_back(report: FillReport) -> None:
-    document = journal.unmatched_document("acc_1", "ibkr", report, NOW)
+    document = unmatched.unmatched_document("acc_1", "ibkr", report, NOW)
     assert_storable(document)
-    assert journal.unmatched_report(document) == report
+    assert unmatched.unmatched_report(document) == report
 
 
 @given(st.builds(CommissionReport, execution_ids, commissions, maybe(names), names))
 def test_an_unmatched_commission_comes_back(report: CommissionReport) -> None:
-    document = journal.unmatched_document("acc_1", "ibkr", report, NOW)
+    document = unmatched.unmatched_document("acc_1", "ibkr", report, NOW)
     assert_storable(document)
-    assert journal.unmatched_report(document) == report
+    assert unmatched.unmatched_report(document) == report
 
 
 def test_an_order_document_can_be_found_and_read() -> None:
@@ -270,7 +270,7 @@ def test_the_repetition_of_an_unmatched_report_has_the_same_name() -> None:
         for amount in ("1.0", "1.00")
     )
     other = replace(first, commission=Commission(Decimal(2), "USD"))
-    ids = [journal.unmatched_document("acc_1", "ibkr", each, NOW)["_id"] for each in (fill, first, again, other)]
+    ids = [unmatched.unmatched_document("acc_1", "ibkr", each, NOW)["_id"] for each in (fill, first, again, other)]
     assert ids[1] == ids[2]
     assert len(set(ids)) == 3
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from exec_core.orders import OrderStatus
 from exec_service.stores import (
     CONFIRMATIONS,
     FILLS,
@@ -213,6 +214,21 @@ async def test_the_indexes_are_used(mongodb: MongoDatabase, database: Any) -> No
             (SIGNALS, {"$or": [{"_id": {"$in": ["a", "S"]}}, {"signal_id": "S"}]}),
         ]:
             assert "COLLSCAN" not in str(database[collection].find(where).explain()["queryPlanner"]["winningPlan"])
+
+
+async def test_the_newest_orders_are_found_without_sorting_them_all(mongodb: MongoDatabase, database: Any) -> None:
+    statuses = [status.value for status in OrderStatus]
+    async with make_store(mongodb) as store:
+        orders = [order(f"{n}", status=statuses[n % len(statuses)], sequence=n) for n in range(500)]
+        await store.insert(ORDERS, [*orders, order("archived", status="FILLED")])
+        where = build(ORDERS, {"status": statuses, "sequence": Not(None)})
+        plan = str(database[ORDERS].find(where).sort("sequence", -1).limit(5).explain()["queryPlanner"]["winningPlan"])
+        assert "COLLSCAN" not in plan
+        assert "'SORT'" not in plan
+        found = await store.load(
+            ORDERS, {"status": statuses, "sequence": Not(None)}, order_by="sequence", descending=True, limit=5
+        )
+        assert [document["_id"] for document in found] == ["499", "498", "497", "496", "495"]
 
 
 # ---------------------------------------------------------------------- versions

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from exec_core import AccountId, BrokerOrderId, Commission, CommissionReport, ExecutionId, Fill, FillReport, Side
 from exec_core.clock import utc_now
-from exec_service import journal
+from exec_service import unmatched
 from exec_service.service import Service
 from exec_service.stores import FILLS, ORDERS, UNMATCHED, Document, StoreUnavailable, Write
 from exec_service.stores.sqlite import SqliteStore
@@ -196,7 +196,7 @@ async def test_of_what_was_kept_only_the_unmatched_is_read_at_a_start_and_booked
         await rig.publish(order("sig_1", **RESTING))
         document = await rig.reaches("sig_1", "SUBMITTED")
     kept = [
-        journal.unmatched_document(AccountId("acc_1"), "mock", fill(name, broker_order_id), utc_now())
+        unmatched.unmatched_document(AccountId("acc_1"), "mock", fill(name, broker_order_id), utc_now())
         for name, broker_order_id in [("e-1", document["order_id"]), *((f"f-{i}", f"tws-{i}") for i in range(20))]
     ]
     async with rig.store() as store:

@@ -1,4 +1,4 @@
-"""Our own collections, exact: orders, fills, positions and unmatched reports, to documents and back without loss.
+"""Our own collections, exact: orders, fills and positions, to documents and back without loss.
 
 Flat fields on top are for people and queries; the sub-documents `request`, `state`, `source` and `exact` are what
 things are restored from. An order's executions are documents of their own, never changed.
@@ -27,7 +27,6 @@ from exec_core.orders import (
     OrderStatus,
 )
 from exec_core.positions import Position, PositionKey, PositionSide, Share
-from exec_core.reports import CommissionReport, FillReport
 
 from exec_service.codecs import plain, plain_document, restore, restore_optional
 from exec_service.fields import invalid_fields, order_fields, state_fields
@@ -139,7 +138,7 @@ def order_record(document: Mapping[str, Any], fills: Iterable[Mapping[str, Any]]
 
     :raises SchemaTooNew: a newer release wrote it.
     """
-    _check_schema(document)
+    check_schema(document)
     if document["request"] is None:
         return None
     state = document["state"]
@@ -172,7 +171,8 @@ def order_record(document: Mapping[str, Any], fills: Iterable[Mapping[str, Any]]
     return OrderRecord(order, restore(Source, document["source"]), document["sequence"], state["broker"])
 
 
-def _check_schema(document: Mapping[str, Any]) -> None:
+def check_schema(document: Mapping[str, Any]) -> None:
+    """:raises SchemaTooNew: a newer release wrote the document."""
     if document["schema_version"] > SCHEMA_VERSION:
         raise SchemaTooNew(
             f"{document['_id']} was written by a newer release (schema {document['schema_version']}, "
@@ -237,7 +237,7 @@ def fill_document(
 
 def fill_from_document(document: Mapping[str, Any]) -> Fill:
     """The execution of a `fills` document."""
-    _check_schema(document)
+    check_schema(document)
     commission = None
     if document["commission"] is not None:
         commission = Commission(
@@ -370,7 +370,7 @@ _EXACT: Final = (
 
 def held_position(document: Mapping[str, Any]) -> HeldPosition:
     """The position of a `positions` document, at the revision that is stored. :raises SchemaTooNew: see there."""
-    _check_schema(document)
+    check_schema(document)
     values = document["exact"]
     key = PositionKey(
         document["strategy_name"], AccountId(document["account_id"]), values["instrument_key"], document["product"]
@@ -386,39 +386,3 @@ def held_position(document: Mapping[str, Any]) -> HeldPosition:
         **{name: values[name] for name in _EXACT},
     )
     return HeldPosition(position, document["revision"], tuple(document["order_ids"]), document["order_count"])
-
-
-# ---------------------------------------------------------------------- reports that fit no order yet
-
-
-def unmatched_document(
-    account_id: str, broker: str, report: FillReport | CommissionReport, received_at: datetime
-) -> Document:
-    """The document of an execution, or its cost, whose order is not known; its repetition has the same name."""
-    if isinstance(report, FillReport):
-        kind, name = "FILL", fill_id(broker, account_id, report.fill)
-    else:
-        commission = report.commission
-        what = digest(str(commission.amount.normalize()), commission.currency, str(commission.estimated))
-        kind, name = "COMMISSION", f"{broker}|{account_id}|{report.execution_id}|commission|{what}"
-    fields = {
-        "_id": name,
-        "schema_version": SCHEMA_VERSION,
-        "kind": kind,
-        "account_id": account_id,
-        "broker": broker.upper(),
-        "broker_order_id": report.broker_order_id,
-        "client_order_id": report.client_order_id,
-        "received_at": received_at,
-        "matched_at": None,
-        "report": report,
-    }
-    return plain_document(fields)
-
-
-def unmatched_report(document: Mapping[str, Any]) -> FillReport | CommissionReport:
-    """The report of an `unmatched_reports` document. :raises SchemaTooNew: see there."""
-    _check_schema(document)
-    if document["kind"] == "FILL":
-        return restore(FillReport, document["report"])
-    return restore(CommissionReport, document["report"])

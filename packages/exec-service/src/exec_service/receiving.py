@@ -20,7 +20,7 @@ from exec_core.identifiers import AccountId, BrokerOrderId, ClientOrderId
 from exec_core.orders import Order
 from exec_core.reports import CommissionReport, FillReport, OrderReport, Report
 
-from exec_service import journal
+from exec_service import unmatched
 from exec_service.backoff import exponential
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
@@ -129,7 +129,7 @@ class Receiver:
             return
         if report.broker_order_id is not None:
             self._kept.add(report.broker_order_id)
-        document = journal.unmatched_document(self._account_id, self._broker, report, self._clock())
+        document = unmatched.unmatched_document(self._account_id, self._broker, report, self._clock())
         repeated = bool(await self._store.insert(UNMATCHED, [document]))
         if report.broker_order_id is not None:
             self._spawn(partial(self._match_if_known, report.broker_order_id))  # it may have become known meanwhile
@@ -183,7 +183,7 @@ class Receiver:
         for document in await self._store.load(UNMATCHED, where):
             if document.get("matched_at") is None:
                 try:
-                    await self._execution.receive(order_id, journal.unmatched_report(document))
+                    await self._execution.receive(order_id, unmatched.unmatched_report(document))
                 except OrderMissing:
                     logger.warning("The order %s is archived: %s stays unmatched", order_id, document["_id"])
                     continue

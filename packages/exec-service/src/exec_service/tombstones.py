@@ -16,7 +16,7 @@ from exec_core.fills import Commission
 from exec_core.identifiers import ClientOrderId, ExecutionId
 from exec_core.reports import CommissionReport, FillReport
 
-from exec_service import journal
+from exec_service import journal, unmatched
 from exec_service.codecs import plain_document
 from exec_service.records import OrderRecord
 from exec_service.stores import Document
@@ -99,4 +99,4 @@ def _commissions(record: OrderRecord) -> list[str]:
 
 def _name(account_id: str, broker: str, execution_id: ExecutionId, commission: Commission) -> str:
     report = CommissionReport(execution_id, commission, ClientOrderId(""))
-    return str(journal.unmatched_document(account_id, broker, report, UNKNOWN_TIME)["_id"])
+    return str(unmatched.unmatched_document(account_id, broker, report, UNKNOWN_TIME)["_id"])

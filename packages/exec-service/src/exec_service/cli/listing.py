@@ -57,13 +57,16 @@ async def _orders(
     settings: Settings, signal_id: str | None, limit: int | None
 ) -> tuple[list[Document], list[Document]]:
     """The orders, and of a single signal their executions."""
+    from exec_core.orders import OrderStatus
+
     from exec_service.stores import FILLS, ORDERS, Not
     from exec_service.tombstones import is_tombstone
 
     async with existing_store(settings) as store:
         if signal_id is None:
             # What stays of an archived order has no number any more; of one that is being archived, it still has.
-            where = {"sequence": Not(None)}
+            # All statuses are named because orders are found by status and number together.
+            where = {"status": [status.value for status in OrderStatus], "sequence": Not(None)}
             newest = await store.load(ORDERS, where, order_by="sequence", descending=True, limit=limit)
             return [document for document in newest[::-1] if not is_tombstone(document)], []
         found = (await orders_of(store, signal_id))[-limit if limit else None :]
