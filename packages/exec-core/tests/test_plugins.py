@@ -55,6 +55,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     def install(distribution: str, name: str, source: str, *, module: str | None = None) -> None:
         module = module or distribution.replace("-", "_")
+        monkeypatch.delitem(sys.modules, module, raising=False)  # of another test's distribution of that name
         (site / f"{module}.py").write_text(source)
         info = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
         info.mkdir()
