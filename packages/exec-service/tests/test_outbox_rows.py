@@ -95,6 +95,9 @@ async def test_a_document_is_marked_when_all_of_it_is_delivered_and_else_told_an
             await outbox.take_up(lambda _account: True)
             await ledger.write(*writes)
             await until(outbox)
+            for _ in range(50):  # what would be marked now is on its way to a commit
+                await asyncio.sleep(0)
+            await ledger.write()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
