@@ -108,7 +108,8 @@ class AcmeVenue(Venue):
             for trade in row["trades"]:
                 if trade["id"] == execution_id:
                     trade.update(qty=str(quantity), px=str(price), rev=trade["rev"] + 1)
-                    self.acme.change(row, "PART" if row["status"] == "DONE" else row["status"], row["reason"])
+                    before = self.acme.ended.get(row["id"], "PART")
+                    self.acme.change(row, before if row["status"] == "DONE" else row["status"], row["reason"])
                     return _execution(trade)
         raise LookupError(execution_id)
 

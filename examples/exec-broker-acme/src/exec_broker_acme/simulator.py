@@ -23,10 +23,11 @@ OPEN: Final = ("WAIT", "ACK", "PART", "FROZEN")  # the last is in no document of
 
 
 class Acme:
-    """The server, and its book: order rows by their ids. The attributes below the book are its faults."""
+    """The server, and its book: order rows by their ids. The attributes below are its faults."""
 
     def __init__(self) -> None:
         self.book: dict[str, dict[str, Any]] = {}
+        self.ended: dict[str, str] = {}  # how, of those that ended unfilled: where a corrected execution leads back to
         self.since = now()
         self.refusal: str | None = None
         self.breaks_before = self.breaks_after = self.hangs = False
@@ -102,6 +103,8 @@ class Acme:
 
     def change(self, row: dict[str, Any], status: str, reason: str | None = None) -> None:
         """The order is in another state."""
+        if status not in (*OPEN, "DONE"):
+            self.ended[row["id"]] = status
         row.update(
             status=status, reason=reason, updated=now(), cum=int(sum(Decimal(one["qty"]) for one in row["trades"]))
         )
