@@ -137,12 +137,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="how long each load lasts, about")
     parser.add_argument("--rate", type=float, default=100, help="orders per second for the latency")
     options = parser.parse_args()
-    try:
-        found = asyncio.run(run(options))
-    except (checks.Wrong, TimeoutError) as error:
-        print(f"The result is wrong: {error}.", file=sys.stderr)
-        return 1
-    return results.tell("growth", found, options)
+    return results.play("growth", lambda: run(options), options)
 
 
 if __name__ == "__main__":

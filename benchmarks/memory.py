@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from typing import Any
 
 from bench import checks, results
@@ -91,12 +90,7 @@ def main() -> int:
     parser = results.parser(__doc__)
     parser.add_argument("--orders", type=int, default=100_000)
     options = parser.parse_args()
-    try:
-        found = asyncio.run(run(options))
-    except (checks.Wrong, TimeoutError) as error:
-        print(f"The result is wrong: {error}.", file=sys.stderr)
-        return 1
-    return results.tell("memory", found, options)
+    return results.play("memory", lambda: run(options), options)
 
 
 if __name__ == "__main__":

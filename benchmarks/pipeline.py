@@ -12,9 +12,6 @@ What was measured is checked afterwards: a wrong result is exit code 1.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
-import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -159,14 +156,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="how long at each rate")
     parser.add_argument("--burst-seconds", type=float, default=10, help="how long saturated, about")
     options = parser.parse_args()
-    begun = time.monotonic()
-    try:
-        found = asyncio.run(run(options))
-    except (checks.Wrong, TimeoutError) as error:
-        print(f"The result is wrong: {error}.", file=sys.stderr)
-        return 1
-    found["took_seconds"] = round(time.monotonic() - begun)
-    return results.tell("pipeline", found, options)
+    return results.play("pipeline", lambda: run(options), options)
 
 
 if __name__ == "__main__":

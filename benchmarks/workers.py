@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from typing import Any
 
 from bench import checks, results
@@ -93,12 +92,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="how long each load lasts, about")
     parser.add_argument("--rate", type=float, default=200, help="orders per second for the latency")
     options = parser.parse_args()
-    try:
-        found = asyncio.run(run(options))
-    except (checks.Wrong, TimeoutError) as error:
-        print(f"The result is wrong: {error}.", file=sys.stderr)
-        return 1
-    return results.tell("workers", found, options)
+    return results.play("workers", lambda: run(options), options)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
+
+from bench import checks
 
 
 def parser(text: str | None) -> argparse.ArgumentParser:
@@ -21,6 +26,17 @@ def parser(text: str | None) -> argparse.ArgumentParser:
 def numbers(text: str) -> list[float]:
     """Numbers separated by commas."""
     return [float(number) for number in text.split(",")]
+
+
+def play(name: str, run: Callable[[], Coroutine[Any, Any, dict[str, Any]]], options: argparse.Namespace) -> int:
+    """Run the benchmark of that name and tell what it found; a wrong result is a sentence and exit code 1."""
+    begun = time.monotonic()
+    try:
+        found = asyncio.run(run())
+    except (checks.Wrong, TimeoutError) as error:
+        print(f"The result is wrong: {error}.", file=sys.stderr)
+        return 1
+    return tell(name, {**found, "took_seconds": round(time.monotonic() - begun)}, options)
 
 
 def tell(name: str, found: Mapping[str, Any], options: argparse.Namespace) -> int:

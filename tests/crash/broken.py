@@ -20,8 +20,8 @@ from exec_core.guard import GuardedBroker
 from exec_core.identifiers import OrderKey
 from exec_core.orders import Order, OrderStatus
 from exec_core.reports import CommissionReport, FillReport, OrderReport, ReportStatus
+from exec_service import claims
 from exec_service.desk import AccountDesk
-from exec_service.dispatch import Claim
 from exec_service.execution import Execution
 from exec_service.intake import Intake
 from exec_service.ledger import Ledger
@@ -76,13 +76,13 @@ def random_ids() -> Patch:
 
 @broken("sends before it is durable that it sends", "market", hint="SUBMITTING")
 def sends_unmarked() -> Patch:
-    original = Intake._store_claimed
+    original = claims.store
 
-    def store_claimed(self: Any, claim: Claim) -> asyncio.Future[bool]:
+    def store(ledger: Ledger, claim: claims.Claim) -> asyncio.Future[bool]:
         claim.settle(Entry(claim.record))
-        return original(self, claim)
+        return original(ledger, claim)
 
-    return instead(Intake, "_store_claimed", store_claimed)
+    return instead(claims, "store", store)
 
 
 @broken("takes an order that was caught while being sent for one that was not sent", "market", hint="send")

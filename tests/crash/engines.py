@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -60,8 +61,8 @@ class Catalogue(dict[str, Broken]):
         return add
 
 
-def instead(owner: type, name: str, function: Callable[..., Any]) -> Patch:
-    """A method, replaced."""
+def instead(owner: type | ModuleType, name: str, function: Callable[..., Any]) -> Patch:
+    """A method, or a function of a module, replaced."""
     return mock.patch.object(owner, name, function)
 
 

@@ -9,7 +9,8 @@ import pytest
 from exec_broker_mock.broker import MockBroker
 from exec_core.errors import ConnectionFailed
 from exec_service import dispatch
-from exec_service.stores import RevisionConflict
+from exec_service.dispatch import Dispatcher
+from exec_service.stores import RevisionConflict, StoreError
 from exec_service.stores.sqlite import SqliteStore
 from messages import order
 from rig import Rig
@@ -146,3 +147,58 @@ async def test_a_broker_that_cannot_be_reached_is_tried_as_often_as_for_any_orde
         document = await rig.reaches("sig_1", "REJECTED")
     assert len(tries) == 4
     assert (document["reason_code"], document["state"]["attempts"]) == ("CONNECTION_FAILED", 4)
+
+
+async def test_an_adapter_that_stumbles_over_the_question_keeps_no_order_out(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, availability, stumbled = Dispatcher.claim, MockBroker.availability, [False]
+
+    async def claimed(self: Dispatcher, record: Any) -> Any:
+        stumbled[0] = True
+        try:
+            return await claim(self, record)
+        finally:
+            stumbled[0] = False
+
+    def stumbling(self: MockBroker) -> Any:
+        if stumbled[0]:
+            raise RuntimeError("a bug of the adapter's")
+        return availability(self)
+
+    monkeypatch.setattr(Dispatcher, "claim", claimed)
+    monkeypatch.setattr(MockBroker, "availability", stumbling)
+    async with rig.service():
+        await rig.publish(order("sig_1"), order("sig_2", symbol="QQQ"))
+        await rig.reaches("sig_1", "FILLED")
+        await rig.reaches("sig_2", "FILLED")
+    assert await rig.load("dead_letters") == []
+    assert len(rig.at_broker()) == 2
+
+
+async def test_what_is_being_stored_is_sent_although_its_neighbour_could_not_be(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second order's insert fails while the first one's commit is under way: it must not be taken for lost."""
+    insert, commit, failed = SqliteStore.insert, SqliteStore.commit, asyncio.Event()
+
+    async def failing(self: Any, collection: str, documents: Any) -> Any:
+        if collection == "orders" and documents and not failed.is_set():
+            failed.set()
+            raise StoreError("user writes are blocked")
+        return await insert(self, collection, documents)
+
+    async def slow(self: Any, writes: Any, **how: Any) -> None:
+        if any(write.collection == "orders" and write.expected_revision == 0 for write in writes):
+            await failed.wait()
+            for _ in range(50):  # whoever is told of the failure acts on it before the commit is done
+                await asyncio.sleep(0)
+        await commit(self, writes, **how)
+
+    monkeypatch.setattr(SqliteStore, "insert", failing)
+    monkeypatch.setattr(SqliteStore, "commit", slow)
+    async with rig.service():
+        await rig.publish(order("sig_1"), order("sig_2"))
+        await rig.reaches("sig_1", "FILLED")
+    assert failed.is_set()
+    assert [row["signal_id"] for row in rig.at_broker()].count("sig_1") == 1

@@ -12,7 +12,8 @@ from exec_core.orders import OrderStatus
 from exec_core.plugins import BrokerFactory
 
 from exec_service import journal
-from exec_service.dispatch import Claim, Dispatcher
+from exec_service.claims import Claim
+from exec_service.dispatch import Dispatcher
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.ownership import Ownership

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from exec_core.broker import Availability, AvailabilityState
 from exec_core.clock import Clock
@@ -31,6 +30,7 @@ from exec_core.reports import OrderReport, ReportStatus
 
 from exec_service import texts
 from exec_service.backoff import exponential
+from exec_service.claims import Claim
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
@@ -49,23 +49,6 @@ RETRY_SECONDS = (1.0, 2.0, 4.0)
 SWEEP_SECONDS = 1.0
 #: States in which the broker has not yet said anything that the next order of the symbol could rely on.
 UNANSWERED = frozenset({OrderStatus.PENDING, OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An order that is to be sent as soon as it is stored: its slot and its symbol are taken for it.
-
-    Whoever stores `record` (SUBMITTING) says so with `stored`: the entry; or None, where it could not be stored as that
-    and is PENDING, or known, by then. It must be said in any case.
-    """
-
-    record: OrderRecord
-    stored: asyncio.Future[Entry | None]
-
-    def settle(self, entry: Entry | None) -> None:
-        """Say what became of it; what was said first counts."""
-        if not self.stored.done():
-            self.stored.set_result(entry)
 
 
 class _LeaseInDoubt(NotSent):
@@ -155,14 +138,18 @@ class Dispatcher:
             return None
         try:
             broker = self._session.broker
+            if not broker.availability().is_ready or broker.plugin.capabilities.refusal(request) is not None:
+                return None
         except NotSent:
             return None
-        if not broker.availability().is_ready or broker.plugin.capabilities.refusal(request) is not None:
+        except Exception:
+            # An adapter that stumbles must not keep the message out: it is met again when the order has its turn.
+            logger.exception("The broker of account %s does not say how it is; the order waits", self._account_id)
             return None
+        claim = Claim(self._execution.begin(record), asyncio.get_running_loop().create_future())
         await self._slots.acquire()  # there is one: nothing is waited for
         self._sending += 1
         self._idle.clear()
-        claim = Claim(self._execution.begin(record), asyncio.get_running_loop().create_future())
         self._open_lane(symbol, order_id, claim)
         return claim
 

@@ -18,10 +18,10 @@ from exec_core.clock import Clock
 from exec_core.identifiers import ClientOrderId, SignalId, digest
 from exec_core.orders import OrderStatus, ReasonCode
 
-from exec_service import journal, texts, wire
+from exec_service import claims, journal, texts, wire
 from exec_service.backoff import exponential
 from exec_service.buses import Bus, BusError, Message
-from exec_service.dispatch import Claim
+from exec_service.claims import Claim
 from exec_service.execution import Execution
 from exec_service.ledger import Ledger
 from exec_service.logs import order_log
@@ -267,14 +267,23 @@ class Intake:
                 pending.append(item.order)
             else:
                 answered.append(item)
-        claims = [(record, await self._claim(record)) for record in pending]
-        sent = [(record, claim) for record, claim in claims if claim is not None]
+        waiting: list[OrderRecord] = []
+        sent: list[tuple[OrderRecord, Claim]] = []
+        begun: list[asyncio.Future[bool]] = []
         try:
-            begun = [self._store_claimed(claim) for _, claim in sent]
-            known = await self._insert([record for record, claim in claims if claim is None])
+            for record in pending:
+                claim = await self._claim(record)
+                if claim is None:
+                    waiting.append(record)
+                else:
+                    sent.append((record, claim))
+                    begun.append(claims.store(self._ledger, claim))
+            known = await self._insert(waiting)
             stored = await asyncio.gather(*begun)
             known |= await self._insert([record for (record, _), done in zip(sent, stored, strict=True) if not done])
         finally:
+            # Whatever has failed: nobody may be told that an order is not stored while its commit is under way.
+            await asyncio.gather(*begun, return_exceptions=True)
             for _, claim in sent:
                 claim.settle(None)
         repeats += [first[record.id] for record in pending if record.id in known]
@@ -290,35 +299,6 @@ class Intake:
             if record.id not in known:
                 self._accepted(record)
         return known
-
-    def _store_claimed(self, claim: Claim) -> asyncio.Future[bool]:
-        """Store it as it is sent, and have it sent; False if it is known, or was in the way of something else."""
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        tried = False
-
-        def decide(unit: Unit) -> Entry | None:
-            nonlocal tried
-            if tried:
-                return None  # its commit met a conflict, perhaps over this one: inserting it alone will tell
-            tried = True
-            entry = Entry(claim.record)
-            unit.put(entry)
-            return entry
-
-        def tell(future: asyncio.Future[Entry | None]) -> None:
-            error = None if future.cancelled() else future.exception()
-            entry = None if future.cancelled() or error is not None else future.result()
-            if entry is not None:
-                claim.settle(entry)
-            if done.done():
-                return
-            if isinstance(error, StoreError) and not isinstance(error, RevisionConflict):
-                done.set_exception(error)
-            else:
-                done.set_result(entry is not None)
-
-        self._ledger.submit(decide).add_done_callback(tell)
-        return done
 
     async def _store_answered(self, item: _Taken) -> bool:
         """Store a refused order together with its confirmation; False if its id is taken."""

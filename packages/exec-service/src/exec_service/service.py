@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 
+from exec_service.claims import Claim
 from exec_service.committed import LIVE_STATUSES
 from exec_service.desk import AccountDesk
-from exec_service.dispatch import Claim
 from exec_service.intake import Intake
 from exec_service.parts import Parts
 from exec_service.readiness import Phase, Readiness, StoreStatus, assess
@@ -56,6 +56,8 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self._phase = Phase.STARTING
         self._stopping = asyncio.Event()
+        #: Orders may be stored of which no desk was told.
+        self._look_again = False
         #: Set when messages flow for the first time.
         self.opened = asyncio.Event()
 
@@ -117,6 +119,7 @@ class Service:
 
     def notice(self, account_id: str) -> None:
         """The account has an order that nobody may have taken up: perhaps no desk of ours is there for it yet."""
+        self._look_again = True  # it may be one of ours that we do not know to be stored
         if not self._taking.is_known(account_id):
             self._taking.offer(account_id)
 
@@ -196,8 +199,8 @@ class Service:
                 await self._parts.commands.work()
                 now = asyncio.get_running_loop().time()
                 # All that is PENDING is read: not without a reason, though now and then all the same.
-                if changed or now > looked_at + LOOK_SECONDS:
-                    looked_at = now
+                if changed or self._look_again or now > looked_at + LOOK_SECONDS:
+                    looked_at, self._look_again = now, False
                     for desk in list(self.desks.values()):
                         await desk.refresh()
                 changed = await store.wait_for_change(5.0)

@@ -155,7 +155,9 @@ def orders(draw: st.DrawFn) -> Order:
     )
 
 
-extras = st.dictionaries(text, st.none() | st.booleans() | st.integers() | numbers | text | st.lists(text), max_size=3)
+# What does not fit into 64 bits comes as text from a message.
+integers = st.integers(-(2**63), 2**63 - 1)
+extras = st.dictionaries(text, st.none() | st.booleans() | integers | numbers | text | st.lists(text), max_size=3)
 sources = st.builds(
     Source,
     content=names,
