@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from exec_service.stores import Document, Write
 from harness import World, order
-from invariants import Findings, check
+from invariants import Findings, check, may_be_lost
 
 SENT = [f"s_{number}" for number in range(6)]
 Story = tuple[World, list[dict[str, Any]]]
@@ -137,6 +137,20 @@ async def test_a_confirmation_that_never_came_is_found_unless_the_bus_lost_it(st
     excused = await judge(story, bus_lost=[(now - hour, now)])
     assert excused.wrong == []
     assert set(excused.lost) == names
+
+
+def test_what_is_marked_together_may_have_been_published_and_lost_long_before() -> None:
+    now, minute = datetime.now(UTC), timedelta(minutes=1)
+    outage = [(now - 2 * minute, now - minute)]
+
+    def row(name: str, document: str, created_at: datetime, delivered_at: datetime | None) -> dict[str, Any]:
+        return {"_id": name, "document_id": document, "created_at": created_at, "delivered_at": delivered_at}
+
+    first, second = (row(name, "1", now - 3 * minute, now) for name in ("1", "2"))
+    later = [row(name, "3", now, now) for name in ("3", "4")]
+    alone, waiting = row("5", "5", now - 3 * minute, now), row("6", "6", now - 3 * minute, None)
+    rows = [first, second, *later, alone, waiting]
+    assert may_be_lost(rows, outage) == [first, second]
 
 
 async def test_a_confirmation_that_is_not_what_was_promised_is_found(story: Story) -> None:
