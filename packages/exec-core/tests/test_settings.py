@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from exec_core.broker import Broker, BrokerConfig, BrokerPlugin
 from exec_core.capabilities import Capabilities
+from exec_core.config_file import config_file, problems, read_config_file
 from exec_core.errors import ConfigurationError
 from exec_core.identifiers import AccountId
 from exec_core.plugins import plugin_settings
-from exec_core.settings import BrokerSettings, PluginSettings, config_file, problems, read_config_file
+from exec_core.settings import BrokerSettings, PluginSettings
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 

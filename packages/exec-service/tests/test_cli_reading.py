@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from exec_service.cli import main
+from exec_service.cli.brief import NEW_OBJECTS
 from exec_service.cli.listing import position_row
 from exec_service.cli.output import print_json
 from exec_service.cli.reading import database_hosts
 from exec_service.stores import DEAD_LETTERS, ORDERS, OUTBOX, StoreUnavailable, Write
+from exec_service.stores.mongo import MongoStore
 from exec_service.stores.sqlite import SqliteStore
 from harness import FINAL, World, order, until
+from pydantic import SecretStr
+from real_servers import MongoDatabase
 
 ACCOUNTS = {"acc_1": {"name": "Main Account", "broker": "mock"}, "acc_2": {"name": "Idle Account", "broker": "mock"}}
 
@@ -185,7 +192,7 @@ NOT_NEEDED = (
     "exec_service.service", "exec_service.ledger", "exec_service.intake", "exec_service.execution",
     "exec_service.delivery", "exec_service.buses.sqlite", "exec_service.buses.pubsub", "exec_core.lifecycle",
     "exec_broker_mock", "exec_broker_ibkr", "exec_broker_zerodha",
-    "google.pubsub_v1", "grpc", "aiohttp",
+    "google.pubsub_v1", "grpc", "aiohttp", "pydantic_settings", "dotenv", "exec_core.settings",
 )  # fmt: skip
 
 
@@ -196,12 +203,31 @@ NOT_NEEDED = (
         ("orders --limit 1", ("pymongo",)),
         ("positions", ("pymongo",)),
         ("dead-letters", ("pymongo",)),
+        ("status --json", ("pymongo", "rich")),
+        ("orders --json", ("pymongo", "rich")),
         ("--help", ("pymongo", "pydantic", "exec_core", "rich", "asyncio")),
     ],
 )
 def test_a_command_that_looks_loads_nothing_that_only_a_service_needs(
     command: str, besides: tuple[str, ...], world: World
 ) -> None:
+    loaded = loaded_by(command, world.directory, world.environment)
+    assert "exec_service.cli.status" in loaded
+    assert loaded & {*NOT_NEEDED, *besides} == set()
+
+
+@pytest.mark.parametrize("command", ["status", "orders --limit 1", "orders --json"])
+async def test_nor_does_it_on_mongodb(command: str, mongodb: MongoDatabase, tmp_path: Path) -> None:
+    async with MongoStore(SecretStr(mongodb.uri), mongodb.database):
+        pass  # it is prepared now
+    environment = {**os.environ, "MONGODB_URI": mongodb.uri, "MONGODB_DATABASE": mongodb.database}
+    loaded = await asyncio.to_thread(loaded_by, command, tmp_path, environment)
+    assert "pymongo" in loaded
+    assert loaded & {*NOT_NEEDED, "sqlite3"} == set()
+
+
+def loaded_by(command: str, directory: Path, environment: Mapping[str, str]) -> set[str]:
+    """The modules that are loaded when the command has ended."""
     code = (
         "import sys; from exec_service.cli import main\n"
         "try: main(sys.argv[1:])\n"
@@ -209,15 +235,30 @@ def test_a_command_that_looks_loads_nothing_that_only_a_service_needs(
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command.split()],
-        cwd=world.directory,
-        env=world.environment,
+        cwd=directory,
+        env=environment,
         text=True,
         capture_output=True,
         check=True,
     )
-    loaded = set(done.stdout.rpartition("MODULES")[2].split())
-    assert "exec_service.cli.status" in loaded
-    assert loaded & {*NOT_NEEDED, *besides} == set()
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize("command", ["status", "orders", "orders sig_4", "positions", "dead-letters"])
+def test_a_command_that_looks_lets_python_look_for_cycles_seldom_and_only_meanwhile(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, meanwhile = gc.get_threshold(), []
+    load = SqliteStore.load
+
+    async def seen(store: SqliteStore, *arguments: Any, **named: Any) -> Any:
+        meanwhile.append(gc.get_threshold())
+        return await load(store, *arguments, **named)
+
+    monkeypatch.setattr(SqliteStore, "load", seen)
+    assert run(*command.split()).exit_code == 0
+    assert {threshold[0] for threshold in meanwhile} == {NEW_OBJECTS}
+    assert gc.get_threshold() == usual
 
 
 def test_status_lists_what_needs_a_person_and_what_waits(world: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from exec_core.clock import utc_now
+from exec_service import ledger as ledger_module
 from exec_service.ledger import Ledger
 from exec_service.stores import ACCOUNTS, OUTBOX, POSITIONS, LeaseLost, RevisionConflict, StoreUnavailable, Write
 from exec_service.stores.sqlite import SqliteStore
@@ -169,7 +170,8 @@ async def test_after_a_conflict_about_a_position_nothing_is_taken_for_known(tmp_
             ledger.cached_open_position("key", "acc_1")
 
 
-async def test_what_rides_along_costs_no_commit_of_its_own(tmp_path: Path) -> None:
+async def test_what_rides_along_costs_no_commit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "GATHERED_SECONDS", 0.0)
     async with running(tmp_path) as (ledger, store):
         along = ledger.write_along(row("mark"))
         for _ in range(20):
@@ -178,6 +180,19 @@ async def test_what_rides_along_costs_no_commit_of_its_own(tmp_path: Path) -> No
         await ledger.write(row("other"))
         await along
         assert store.commits == [2]
+
+
+async def test_what_has_just_come_rides_in_no_commit_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "GATHERED_SECONDS", 600.0)
+    async with running(tmp_path) as (ledger, store):
+        along = [ledger.write_along(row("a"))]
+        await ledger.write(row("other"))
+        along.append(ledger.write_along(row("b")))
+        assert store.commits == [1]
+        ledger._along_from = 0.0  # time has passed
+        await ledger.write(row("later"))
+        await asyncio.gather(*along)
+        assert store.commits == [1, 3]
 
 
 async def test_what_rides_along_is_written_soon_although_nobody_else_comes(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ from typing import Any
 
 import driver_sockets
 import pytest
-from exec_service.stores import ORDERS, StoreError, StoreNotPrepared, StoreUnavailable
+from exec_service.stores import ORDERS, StoreError, StoreNotPrepared, StoreUnavailable, mongo_connection
 from exec_service.stores.mongo import MongoStore
 from exec_service.stores.mongo_checks import examine
-from exec_service.stores.mongo_connection import hosts
+from exec_service.stores.mongo_connection import POOL_SIZE, hosts
 from impatience import grow_impatient
 from keeper import ProcessId
 from mongod import Mongod
 from pydantic import SecretStr
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient, monitoring
 from pymongo.errors import ConfigurationError, OperationFailure
 from real_servers import MongoDatabase
 from server import CannotBeHad, free_port
@@ -224,6 +224,39 @@ async def test_opening_only_to_look_makes_nothing(mongodb: MongoDatabase) -> Non
         await store.commit([new(ORDERS, order("A"))])
         async with MongoStore(SecretStr(mongodb.uri), mongodb.database, prepare=False) as looking:
             assert len(await looking.load(ORDERS)) == 1
+
+
+@pytest.mark.parametrize(("prepare", "expected"), [(True, POOL_SIZE), (False, 1)])
+async def test_who_only_looks_opens_one_socket(
+    prepare: bool, expected: int, mongodb: MongoDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
+        await store.commit([new(ORDERS, order("A"))])
+    opened = Sockets()
+    monkeypatch.setattr(mongo_connection, "AsyncMongoClient", opened.client)
+    async with MongoStore(SecretStr(mongodb.uri), mongodb.database, prepare=prepare) as store:
+        assert len(await store.load(ORDERS)) == 1
+    assert opened.count == expected
+
+
+class Sockets(monitoring.ConnectionPoolListener):
+    """Counts the sockets that the driver opens for questions."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def client(self, *arguments: Any, event_listeners: Sequence[Any], **options: Any) -> AsyncMongoClient[Any]:
+        return AsyncMongoClient(*arguments, event_listeners=[*event_listeners, self], **options)
+
+    def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
+        self.count += 1
+
+    def _nothing(self, event: object) -> None:
+        pass
+
+    pool_created = pool_ready = pool_cleared = pool_closed = connection_ready = connection_closed = _nothing
+    connection_check_out_started = connection_check_out_failed = _nothing
+    connection_checked_out = connection_checked_in = _nothing
 
 
 async def test_the_hosts_own_concerns_do_not_weaken_ours(mongodb: MongoDatabase) -> None:

@@ -87,6 +87,25 @@ class TestSources:
         assert settings.environment is None
         assert settings.accounts == {}
 
+    def test_an_empty_name_of_dotenv_is_not_given(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (directory / "exec.toml").write_text('environment = "file"\n')
+        (directory / ".env").write_text("ENVIRONMENT=\nLOG_LEVEL\n")
+        settings = load_settings(embedded=True)
+        assert (settings.environment, settings.log_level) == ("file", "INFO")
+
+    def test_names_count_whatever_their_case(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (directory / ".env").write_text("Mongodb_Database=dotenv\n")
+        monkeypatch.setenv("environment", "lower")
+        settings = load_settings(embedded=True)
+        assert (settings.mongodb_database, settings.environment) == ("dotenv", "lower")
+
+    def test_dotenv_is_written_as_everywhere(self, directory: Path) -> None:
+        (directory / ".env").write_text(
+            "# ours\nexport ENVIRONMENT='in quotes' # and a remark\nMONGODB_DATABASE=\"${ENVIRONMENT_NAME:-db}_1\"\n"
+        )
+        settings = load_settings(embedded=True)
+        assert (settings.environment, settings.mongodb_database) == ("in quotes", "db_1")
+
     def test_exec_config_names_another_file(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (directory / "other.toml").write_text("[accounts.acc_1]\nbroker = 'mock'\n")
         monkeypatch.setenv("EXEC_CONFIG", "other.toml")

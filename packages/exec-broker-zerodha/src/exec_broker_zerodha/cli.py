@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import click
+from exec_core.config_file import problems
 from exec_core.errors import ConfigurationError
-from exec_core.settings import problems
 from pydantic import ValidationError
 
 from exec_broker_zerodha import tokens

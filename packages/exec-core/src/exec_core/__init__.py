@@ -1,4 +1,12 @@
-"""The domain, the order lifecycle and the broker contract of an execution framework."""
+"""The domain, the order lifecycle and the broker contract of an execution framework.
+
+What plugins derive their settings from is imported when it is first asked for: pydantic-settings takes longer to import
+than all else here, and a command that looks into a store needs none of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from exec_core.broker import (
     AccountSummary,
@@ -40,8 +48,10 @@ from exec_core.notifier import CheckableNotifier, Notification, Notifier, Notifi
 from exec_core.orders import Leg, Order, OrderRequest, OrderStatus, OrderType, ReasonCode, Role, TimeInForce
 from exec_core.plugins import BrokerFactory
 from exec_core.reports import CommissionReport, FillReport, OrderReport, OrderTerms, Report, ReportStatus
-from exec_core.settings import BrokerSettings, PluginSettings
 from exec_core.sides import Side
+
+if TYPE_CHECKING:
+    from exec_core.settings import BrokerSettings, PluginSettings
 
 __all__ = [
     "AccountId",
@@ -109,3 +119,11 @@ __all__ = [
     "View",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in {"BrokerSettings", "PluginSettings"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from exec_core import settings
+
+    return getattr(settings, name)

@@ -20,7 +20,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from exec_core.capabilities import Capabilities
 from exec_core.clock import check_aware
@@ -28,7 +28,9 @@ from exec_core.identifiers import AccountId, BrokerOrderId
 from exec_core.instruments import Instrument, InstrumentDetails
 from exec_core.orders import Order
 from exec_core.reports import FillReport, OrderReport, Report, ReportStatus
-from exec_core.settings import BrokerSettings
+
+if TYPE_CHECKING:
+    from exec_core.settings import BrokerSettings
 
 T_co = TypeVar("T_co", covariant=True)
 

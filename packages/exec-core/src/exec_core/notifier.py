@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-from exec_core.settings import PluginSettings
+if TYPE_CHECKING:
+    from exec_core.settings import PluginSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,14 @@ from typing import Any, TypeVar
 
 import pluggy
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from exec_core import hookspecs
 from exec_core.broker import BrokerConfig, BrokerPlugin, Mode
+from exec_core.config_file import problems
 from exec_core.errors import ConfigurationError, PluginError
 from exec_core.guard import GuardedBroker
 from exec_core.identifiers import AccountId
 from exec_core.notifier import NotifierPlugin
-from exec_core.settings import problems
 
 ENTRY_POINT_GROUP = hookspecs.PROJECT_NAME
 
@@ -153,6 +152,8 @@ def plugin_settings(plugin: BrokerPlugin, config: BrokerConfig) -> Any:
 
     :raises ConfigurationError: they cannot be used; all mistakes at once, never with a value.
     """
+    from pydantic_settings import SettingsError  # slow to import, and the plugin's settings have done it already
+
     unknown = sorted(set(config.settings) - set(plugin.settings.model_fields))
     where = f"account {config.account_id} ({plugin.name}): "
     found = [

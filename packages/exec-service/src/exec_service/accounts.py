@@ -10,10 +10,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from exec_core import AccountId, BrokerConfig, Mode
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
+from exec_core.broker import BrokerConfig, Mode
+from exec_core.identifiers import AccountId
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_core.core_schema import ValidationInfo
 
 MOCK = "mock"
 LONGEST_NAME = 128

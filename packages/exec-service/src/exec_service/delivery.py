@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from itertools import groupby
 
 from exec_core.errors import NotificationRefused
 from exec_core.notifier import Notification, Notifier
@@ -25,20 +24,35 @@ logger = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_SECONDS = 30.0
 #: Other services wait for what bus and store are told: these are tried again sooner than people.
 OURS_LONGEST_WAIT_SECONDS = 5.0
+#: A call costs the database two commands, however many signals it updates.
+SIGNALS_EVERY_SECONDS = 0.1
 
 
 def confirmations(bus: Bus, topic: str) -> Channel:
-    """Publishes confirmations: one request per ordering key, the next only after success."""
+    """Publishes confirmations: of each ordering key one request at a time, those of different keys side by side."""
+    #: What was published although something before it was not: it need not be published again.
+    ahead: set[str] = set()
 
-    async def deliver(rows: Sequence[Row]) -> int:
-        key, group = next(groupby(rows, key=lambda row: row["ordering_key"]))
-        batch = list(group)
-        messages = [Outgoing(row["data"].encode(), row["attributes"], key) for row in batch]
+    async def publish(key: str, rows: Sequence[Row]) -> None:
+        messages = [Outgoing(row["data"].encode(), row["attributes"], key) for row in rows]
         async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
             await bus.publish(topic, messages)
-        for row in batch:
+        ahead.update(row["_id"] for row in rows)
+        for row in rows:
             order_log.info(texts.published(), row["signal_id"])
-        return len(batch)
+
+    async def deliver(rows: Sequence[Row]) -> int:
+        ahead.intersection_update([row["_id"] for row in rows])
+        by_key: dict[str, list[Row]] = {}
+        for row in rows:
+            if row["_id"] not in ahead:
+                by_key.setdefault(row["ordering_key"], []).append(row)
+        results = await asyncio.gather(*(publish(*one) for one in by_key.items()), return_exceptions=True)
+        done = next((place for place, row in enumerate(rows) if row["_id"] not in ahead), len(rows))
+        failures = [result for result in results if result is not None]
+        if not done and failures:
+            raise failures[0]
+        return done
 
     return Channel(CONFIRMATION_CHANNEL, deliver, longest_wait_seconds=OURS_LONGEST_WAIT_SECONDS)
 
@@ -66,7 +80,12 @@ def signals(store: Store) -> Channel:
                 logger.error("signal_store cannot be told of %s, given up: %s", signal_id, error)
         return len(rows)
 
-    return Channel(SIGNAL_CHANNEL, deliver, longest_wait_seconds=OURS_LONGEST_WAIT_SECONDS)
+    return Channel(
+        SIGNAL_CHANNEL,
+        deliver,
+        longest_wait_seconds=OURS_LONGEST_WAIT_SECONDS,
+        every_seconds=SIGNALS_EVERY_SECONDS,
+    )
 
 
 def _signal_change(row: Row) -> SignalChange:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from exec_core.orders import Order
+if TYPE_CHECKING:
+    from exec_core.orders import Order
 
 _SYMBOLS: Final = {"USD": "$", "INR": "₹"}
 _CONTEXT_DIGITS: Final = 60

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 MAX_MESSAGES = 200
 PARSED_AT_ONCE = 10
+#: Where so many come at once, more are waiting: they are pulled meanwhile. Else a pull would only be in the way of the
+#: few, on their way to the broker.
+MANY_MESSAGES = 10
 #: Orders that may wait to be sent before no more are taken in: the bus keeps the rest.
 MAX_BACKLOG = 5_000
 #: At most one alert about dead letters in so many seconds.
@@ -132,7 +135,7 @@ class Intake:
     async def run(self) -> None:
         """Take messages in until cancelled; what is being made durable then is still acknowledged.
 
-        One batch is stored at a time. Meanwhile the one before it is acknowledged, and the next is pulled.
+        One batch is stored at a time. Meanwhile the one before it is acknowledged and, under load, the next is pulled.
         """
         waits = exponential(0.2, 5.0)
         pulling: asyncio.Task[list[Message]] | None = None
@@ -148,7 +151,7 @@ class Intake:
                     await asyncio.wait([pulling])
                     pulled, pulling = pulling, None
                     messages = pulled.result()
-                    if self._backlog() < MAX_BACKLOG:
+                    if len(messages) >= MANY_MESSAGES and self._backlog() < MAX_BACKLOG:
                         pulling = self._pull()
                     self._watch.enter(Stage.STORING)
                     self._taking = asyncio.ensure_future(self._take_all(messages))

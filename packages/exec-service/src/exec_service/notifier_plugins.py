@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from exec_core.config_file import problems
 from exec_core.errors import ConfigurationError
 from exec_core.notifier import Notifier, NotifierPlugin
 from exec_core.plugins import load_notifier_plugins
-from exec_core.settings import problems
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 

@@ -38,7 +38,8 @@ TAKEN_KEPT = 50_000
 class Channel:
     """One way out. `deliver` gets rows in order and returns how many of them, from the front, it has delivered.
 
-    What is delivered is marked while the next is being delivered, as much at once as one commit finds.
+    What is delivered is marked while the next is being delivered, as much at once as one commit finds. It is called
+    once in `every_seconds` at most: what arrives soon after the last time is delivered together.
     """
 
     def __init__(
@@ -47,9 +48,13 @@ class Channel:
         deliver: Callable[[Sequence[Row]], Awaitable[int]],
         *,
         longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
+        every_seconds: float = 0.0,
     ) -> None:
         self.name = name
         self._longest_wait = longest_wait_seconds
+        self._every = every_seconds
+        #: When it may be called again, by the loop's clock.
+        self._next_at = 0.0
         self._deliver = deliver
         self._rows: deque[Row] = deque()
         #: How many of them, from the front, are being delivered now.
@@ -94,6 +99,9 @@ class Channel:
             await self._arrived.wait()
             self._arrived.clear()
             while self._rows:
+                await self._gather()
+                if not self._rows:
+                    break
                 if not may_deliver():
                     # Another worker may be telling of these orders already, and of what came after.
                     await self._rest(FIRST_WAIT_SECONDS)
@@ -130,6 +138,13 @@ class Channel:
                 self._delivered += [self._rows.popleft() for _ in range(done)]
                 self._done.set()
                 self._stand_still()
+
+    async def _gather(self) -> None:
+        """Wait for more, where something was delivered just now."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._next_at:
+            await asyncio.sleep(self._next_at - loop.time())
+        self._next_at = loop.time() + self._every
 
     async def _rest(self, seconds: float) -> None:
         """Wait, and keep nobody who wants to stop waiting with us: the next start goes on here."""

@@ -17,20 +17,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from exec_core import BrokerConfig, ConfigurationError, Mode
-from exec_core.settings import problems, read_config_file
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from exec_core.broker import BrokerConfig, Mode
+from exec_core.config_file import problems, read_config_file
+from exec_core.errors import ConfigurationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from exec_service.accounts import Account, PrintableName, mock_account, parse_accounts
+from exec_service.sources import from_dotenv, from_environment
 
 __all__ = ["Account", "Mode", "Settings", "load_settings"]
 
@@ -88,13 +91,13 @@ PubSubName = Annotated[str, AfterValidator(_pubsub_name)]
 Checked = Field(validate_default=True)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The service's settings, checked. `load_settings` makes them; called directly it reads no environment and no file.
 
     `embedded` comes from the command line only.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     embedded: bool = False
     use_mock_broker: bool = False
@@ -125,19 +128,7 @@ class Settings(BaseSettings):
     health_host: PrintableName = "127.0.0.1"
     health_port: Port | None = None
 
-    accounts: Annotated[Mapping[str, Account], NoDecode] = Field(default_factory=dict)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  # the base class calls all of these by name
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is handed over: the base class would merge two sources' accounts into one mixture."""
-        return (init_settings,)
+    accounts: Mapping[str, Account] = Field(default_factory=dict)
 
     @field_validator("mongodb_uri")
     @classmethod
@@ -216,11 +207,11 @@ def load_settings(*, serving: bool = False, **command_line: object) -> Settings:
         found += error.problems
         file_is_read = False
     try:
-        values |= _own(DotEnvSettingsSource(Settings, env_file=".env")())
+        values |= _own(from_dotenv())
     except (OSError, UnicodeDecodeError) as error:
         found.append(f".env: {error.strerror if isinstance(error, OSError) else 'is not UTF-8 text'}")
         file_is_read = False
-    values |= _own(EnvSettingsSource(Settings)())
+    values |= _own(from_environment())
     values |= {name: value for name, value in command_line.items() if value is not None}
     settings = None
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from exec_service.cli.brief import brief
 from exec_service.cli.options import EMBEDDED, JSON
 from exec_service.cli.reading import chosen_settings, existing_store, orders_of
 
@@ -31,6 +32,7 @@ LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="O
 @LIMIT
 @EMBEDDED
 @JSON
+@brief()
 def orders(signal_id: str | None, limit: int | None, embedded: bool, as_json: bool) -> None:
     """List orders, the newest last; or show the order SIGNAL_ID with its history."""
     import asyncio
@@ -146,6 +148,7 @@ def _print_life(order: Document, fills: list[Document]) -> None:
 @click.option("--all", "show_all", is_flag=True, help="Also those that are closed.")
 @EMBEDDED
 @JSON
+@brief()
 def positions(show_all: bool, embedded: bool, as_json: bool) -> None:
     """List the open positions, per strategy, account and instrument."""
     import asyncio
@@ -194,6 +197,7 @@ def position_row(position: Mapping[str, Any]) -> tuple[object, ...]:
 @LIMIT
 @EMBEDDED
 @JSON
+@brief()
 def dead_letters(limit: int | None, embedded: bool, as_json: bool) -> None:
     """List the messages that could not become orders, the newest last."""
     import asyncio

@@ -1,4 +1,7 @@
-"""What commands print: one JSON value, or tables. Piped, a table is as wide as it needs to be."""
+"""What commands print: one JSON value, or tables. Piped, a table is as wide as it needs to be.
+
+What makes the tables is imported when the first is printed: JSON needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,16 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from exec_service.formats import format_commission, format_price, format_quantity
 from exec_service.json_values import json_value
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 #: Wide enough for any row: a reader that is a program, or a file, needs no line breaks.
 PIPED_WIDTH: Final = 10_000
@@ -59,6 +60,8 @@ class Row(dict[str, Any]):
 
 def console(width: int | None = None) -> Console:
     """A console on what is standard output now. Its text is data: nothing in it is markup, or to be coloured."""
+    from rich.console import Console
+
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = width if is_terminal else PIPED_WIDTH
     return Console(width=width, markup=False, emoji=False, highlight=False)
@@ -90,6 +93,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     if not values:
         click.echo(empty or f"{title}: none")
         return
+    from rich import box
+    from rich.cells import cell_len
+    from rich.measure import Measurement
+    from rich.table import Table
+
     kept = [
         number
         for number, name in enumerate(columns)
@@ -125,6 +133,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 def cell(value: object) -> Text:
     """A value in a table; what is not known is a dash, what cannot be printed an escape."""
+    from rich.text import Text
+
     if value is None or value == "":
         return Text("-", style="dim")
     text = moment(value) if isinstance(value, datetime) else str(value)

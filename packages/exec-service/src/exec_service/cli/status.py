@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from exec_service.cli.brief import brief
 from exec_service.cli.options import EMBEDDED, JSON
 from exec_service.cli.reading import chosen_settings, existing_store, place
 
@@ -35,6 +36,7 @@ _BRIEF: Final = (
 @click.command(short_help="Show what runs, what waits and what needs a person.")
 @EMBEDDED
 @JSON
+@brief()
 def status(embedded: bool, as_json: bool) -> None:
     """Show workers, accounts, orders by status, what is unknown or needs a person, and what waits for delivery."""
     import asyncio

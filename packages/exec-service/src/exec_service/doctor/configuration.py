@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exec_core.broker import BrokerConfig, BrokerPlugin
+from exec_core.config_file import read_config_file
 from exec_core.errors import ConfigurationError, PluginError
 from exec_core.plugins import installed_plugins, load_broker_plugin, plugin_settings
-from exec_core.settings import read_config_file
 from pydantic import ValidationError
-from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from exec_service.accounts import Account, mock_account
 from exec_service.checks import Check, Outcome
 from exec_service.doctor.threads import described
 from exec_service.redaction import Redactor
 from exec_service.settings import COMMAND_LINE_ONLY, Settings, load_settings
+from exec_service.sources import from_dotenv, from_environment
 
 #: The component of these checks: if one failed, the service does not start.
 COMPONENT: Final = "configuration"
@@ -154,8 +154,8 @@ def _values(command_line: Mapping[str, Any]) -> dict[str, Any]:
     """What the sources say, as far as they can be read; the strongest last, as `load_settings` has them."""
     sources: tuple[Callable[[], dict[str, Any]], ...] = (
         lambda: {name.lower(): value for name, value in read_config_file().items()},
-        lambda: DotEnvSettingsSource(Settings, env_file=".env")(),
-        lambda: EnvSettingsSource(Settings)(),
+        from_dotenv,
+        from_environment,
         lambda: {name: value for name, value in command_line.items() if value is not None},
     )
     values: dict[str, Any] = {}

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from exec_core.config_file import problems
 from exec_core.errors import ConfigurationError, PluginError
 from exec_core.notifier import CheckableNotifier, Notifier, NotifierPlugin
 from exec_core.plugins import load_notifier_plugins
-from exec_core.settings import problems
 from pydantic import ValidationError
 
 from exec_service.checks import Check, Outcome

@@ -314,6 +314,7 @@ class Store(Protocol):
     async def wait_for_change(self, timeout_seconds: float) -> bool:
         """Wait until somebody else has written something since this last returned True (at first: since entering).
 
-        False when the time is over. This store's own writes do not count; a wake-up for nothing of interest may happen.
+        False when the time is over. This store's own writes do not count, nor does what is written to `signal_store`;
+        a wake-up for nothing of interest may happen.
         """
         ...

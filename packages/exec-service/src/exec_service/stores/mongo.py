@@ -30,7 +30,7 @@ from exec_service.stores import (
 from exec_service.stores.mongo_calls import Calls
 from exec_service.stores.mongo_changes import Changes
 from exec_service.stores.mongo_codec import decode, encode, pack
-from exec_service.stores.mongo_connection import Connection
+from exec_service.stores.mongo_connection import POOL_SIZE, Connection
 from exec_service.stores.mongo_errors import DUPLICATE_KEY, is_passing
 from exec_service.stores.mongo_query import build, check_collection, check_field
 from exec_service.stores.mongo_schema import look, prepare
@@ -62,7 +62,8 @@ class MongoStore:
         :raises StoreUnavailable: no primary answers.
         :raises StoreError: the server or the database cannot be used, or, without `prepare`, nobody has prepared it.
         """
-        await self._connection.open()
+        # Who only looks asks one thing after the other; every socket costs a greeting, and a login if there are users.
+        await self._connection.open(POOL_SIZE if self._prepare else 1)
         try:
             database_id = await (prepare if self._prepare else look)(self._connection)
             with self._connection.bounded("read its clock"):
@@ -182,7 +183,7 @@ class MongoStore:
 
     async def update_signals(self, changes: Sequence[SignalChange]) -> list[StoreError | ValueError | None]:
         """See `Store.update_signals`. Their `ids` may be written as ObjectIds are."""
-        return await self._calls.run(update_signals(self._connection, self._changes, changes))
+        return await self._calls.run(update_signals(self._connection, changes))
 
     # ------------------------------------------------------------------ workers
 

@@ -21,7 +21,7 @@ from pymongo.asynchronous.change_stream import AsyncDatabaseChangeStream
 from pymongo.errors import OperationFailure, PyMongoError
 
 from exec_service.backoff import exponential
-from exec_service.stores import INDEXES, StoreUnavailable
+from exec_service.stores import INDEXES, SIGNALS, StoreUnavailable
 from exec_service.stores.mongo_codec import pack
 from exec_service.stores.mongo_connection import Connection
 from exec_service.stores.mongo_errors import is_passing, text_of
@@ -34,6 +34,9 @@ AWAIT_SECONDS: Final = 2.0
 POLL_SECONDS: Final = 1.0
 #: So many writes of ours are remembered until their event has come; of older ones the event counts as a change.
 REMEMBERED: Final = 20_000
+
+#: In `signal_store` others write all the time, and nobody here waits for it.
+WATCHED: Final = [collection for collection in INDEXES if collection != SIGNALS]
 
 Key = tuple[str, Any]
 
@@ -168,7 +171,7 @@ class Changes:
 
     async def _open_stream(self) -> None:
         pipeline: list[Mapping[str, Any]] = [
-            {"$match": {"ns.coll": {"$in": list(INDEXES)}, "lsid.id": {"$nin": list(self._sessions)}}},
+            {"$match": {"ns.coll": {"$in": WATCHED}, "lsid.id": {"$nin": list(self._sessions)}}},
             {"$project": {"ns": 1, "documentKey": 1}},
         ]
         resumed = self._start is not None

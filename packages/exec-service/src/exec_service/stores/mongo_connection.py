@@ -77,8 +77,8 @@ class Connection:
         """A collection; its documents come as bytes."""
         return self.database[name]
 
-    async def open(self) -> None:
-        """Connect.
+    async def open(self, sockets: int = POOL_SIZE) -> None:
+        """Connect, with so many `sockets` ahead.
 
         :raises StoreUnavailable: nothing that takes writes answers in time.
         :raises StoreError: what answers cannot be used, or refuses us.
@@ -86,7 +86,7 @@ class Connection:
         troubles = _Troubles()
         client = self._make_client(troubles)
         try:
-            await self._meet(client, troubles)
+            await self._meet(client, troubles, sockets)
         except BaseException:
             await client.close()
             raise
@@ -135,9 +135,9 @@ class Connection:
             return client
         raise StoreMisconfigured(problem)  # outside of `except`: no exception that knows the URI hangs on to it
 
-    async def _meet(self, client: AsyncMongoClient[Any], troubles: _Troubles) -> None:
+    async def _meet(self, client: AsyncMongoClient[Any], troubles: _Troubles, sockets: int) -> None:
         """Wait for a primary, unless every server that answers is of a kind that will never be one."""
-        asked = asyncio.ensure_future(self._hello(client))
+        asked = asyncio.ensure_future(self._hello(client, sockets))
         hopeless = asyncio.ensure_future(troubles.found.wait())
         try:
             await asyncio.wait({asked, hopeless}, return_when=asyncio.FIRST_COMPLETED)
@@ -170,11 +170,11 @@ class Connection:
         if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
             raise StoreError(f"MongoDB at {self.where} is older than 6.0, which the service needs: upgrade it")
 
-    async def _hello(self, client: AsyncMongoClient[Any]) -> dict[str, Any]:
+    async def _hello(self, client: AsyncMongoClient[Any], sockets: int) -> dict[str, Any]:
         with pymongo.timeout(self.timeout_seconds):
             found: dict[str, Any] = await client.admin.command("hello")
             # The first that is more than a greeting: it is here that a wrong password shows.
-            await asyncio.gather(*(client.admin.command("ping") for _ in range(POOL_SIZE)))
+            await asyncio.gather(*(client.admin.command("ping") for _ in range(sockets)))
         return found
 
     def _raise_if_hopeless(self, troubles: _Troubles) -> None:

@@ -21,7 +21,6 @@ from pymongo.errors import BulkWriteError, WriteError
 from pymongo.results import BulkWriteResult, InsertManyResult
 
 from exec_service.stores import SIGNALS, SignalChange, StoreError, StoreUnavailable
-from exec_service.stores.mongo_changes import Changes
 from exec_service.stores.mongo_codec import decode_exactly, encode, identifiers, pack
 from exec_service.stores.mongo_connection import Connection
 from exec_service.stores.mongo_errors import DUPLICATE_KEY, is_passing
@@ -37,17 +36,17 @@ _LOOKED_UP: Final = frozenset({"_id", "signal_id"})
 Answer = StoreError | ValueError | None
 
 
-async def update_signals(connection: Connection, changes: Changes, wanted: Sequence[SignalChange]) -> list[Answer]:
+async def update_signals(connection: Connection, wanted: Sequence[SignalChange]) -> list[Answer]:
     """See `Store.update_signals`. :raises StoreUnavailable: also when others keep changing what was decided on."""
     answers: list[Answer] = []
     for start in range(0, len(wanted), AT_ONCE):
-        answers += await _answers(connection, changes, wanted[start : start + AT_ONCE])
+        answers += await _answers(connection, wanted[start : start + AT_ONCE])
     return answers
 
 
-async def _answers(connection: Connection, changes: Changes, wanted: Sequence[SignalChange]) -> list[Answer]:
+async def _answers(connection: Connection, wanted: Sequence[SignalChange]) -> list[Answer]:
     try:
-        return await _Updates(connection, changes, wanted).run()
+        return await _Updates(connection, wanted).run()
     except StoreUnavailable:
         raise
     except BSONError as error:
@@ -57,7 +56,7 @@ async def _answers(connection: Connection, changes: Changes, wanted: Sequence[Si
     if len(wanted) == 1:
         return [problem]
     # Something about one of them spoils the whole: one by one each gets its own answer.
-    return [answer for one in wanted for answer in await _answers(connection, changes, [one])]
+    return [answer for one in wanted for answer in await _answers(connection, [one])]
 
 
 class _Target:
@@ -131,9 +130,8 @@ class _Found:
 class _Updates:
     """Changes on their way, until each is made, or known to be impossible."""
 
-    def __init__(self, connection: Connection, changes: Changes, wanted: Sequence[SignalChange]) -> None:
+    def __init__(self, connection: Connection, wanted: Sequence[SignalChange]) -> None:
         self._connection = connection
-        self._changes = changes
         self._wanted = wanted
         self._answers: list[Answer] = [None] * len(wanted)
         #: Of each change the names that its document may bear, and its signal's.
@@ -209,12 +207,9 @@ class _Updates:
                     self._give_up(target, error)
         if not new:
             return []
-        keys = [target.key for target, _ in new]
-        with self._connection.bounded(DOING), self._changes.own(SIGNALS, keys) as own:
+        with self._connection.bounded(DOING):
             documents = [document for _, document in new]
-            sent = self._connection.collection(SIGNALS).insert_many(documents, ordered=False)
-            _, failed = await _outcome(sent)
-            own.did_not_happen(keys[index] for index in failed)
+            _, failed = await _outcome(self._connection.collection(SIGNALS).insert_many(documents, ordered=False))
         again: list[int] = []
         for index, problem in failed.items():
             target, _ = new[index]
@@ -235,16 +230,10 @@ class _Updates:
                     self._give_up(target, error)
         if not sent:
             return []
-        keys = {index: target.key for index, (target, _) in enumerate(sent) if not isinstance(target.key, dict)}
-        with self._connection.bounded(DOING), self._changes.own(SIGNALS, list(keys.values())) as own:
+        with self._connection.bounded(DOING):
             updates = [update for _, update in sent]
             result, failed = await _outcome(self._connection.collection(SIGNALS).bulk_write(updates, ordered=False))
-            if result["nModified"] + len(failed) < len(sent):
-                # Which of them changed nothing is not told. What did happen then counts as a change of somebody else's.
-                own.did_not_happen(keys.values())
-            else:
-                own.did_not_happen(keys[index] for index in failed if index in keys)
-        # Nor is it told which were not as they had been: looking at all of them again shows whose change stands.
+        # Which were not as they had been is not told: looking at all of them again shows whose change stands.
         all_stood = result["nMatched"] + len(failed) == len(sent)
         again: list[int] = []
         for index, (target, _) in enumerate(sent):
