@@ -10,6 +10,7 @@ from exec_broker_mock.broker import MockBroker
 from exec_core.errors import ConnectionFailed
 from exec_service import dispatch
 from exec_service.dispatch import Dispatcher
+from exec_service.slots import Slots
 from exec_service.stores import RevisionConflict, StoreError
 from exec_service.stores.sqlite import SqliteStore
 from messages import order
@@ -100,6 +101,40 @@ async def test_no_more_orders_are_in_doubt_than_there_are_slots(rig: Rig, monkey
         statuses = [row["status"] for row in await rig.load("orders")]
     assert statuses.count("SUBMITTING") == dispatch.DISPATCH_SLOTS
     assert statuses.count("PENDING") == 40 - dispatch.DISPATCH_SLOTS
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_a_slot_is_free_as_soon_as_the_broker_has_answered(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, claimed: bool
+) -> None:
+    """What the answer writes must not keep the next order from being sent."""
+    commit, taken, slots = SqliteStore.commit, list[tuple[str, bool]](), list[Slots]()
+    take = Slots.take
+
+    async def seen_take(self: Slots) -> Any:
+        slots.append(self)
+        return await take(self)
+
+    async def seen(self: Any, writes: Any, **how: Any) -> None:
+        for write in writes:
+            if write.collection == "orders" and "status" in write.document:
+                taken.append((write.document["status"], slots[-1].are_taken))
+        await commit(self, writes, **how)
+
+    async def not_at_once(_self: Dispatcher, _record: Any) -> None:
+        return None
+
+    monkeypatch.setattr(dispatch, "DISPATCH_SLOTS", 1)
+    monkeypatch.setattr(Slots, "take", seen_take)
+    monkeypatch.setattr(SqliteStore, "commit", seen)
+    if not claimed:
+        monkeypatch.setattr(Dispatcher, "claim", not_at_once)
+    async with rig.service():
+        await rig.publish(order("sig_1"))
+        await rig.reaches("sig_1", "FILLED")
+    assert taken[0] == ("SUBMITTING", True)
+    assert taken[-1] == ("FILLED", False)
+    assert not any(was_taken for _, was_taken in taken[1:])
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from exec_service.ledger import Ledger
 from exec_service.records import OrderRecord
+from exec_service.slots import Slot
 from exec_service.stores import RevisionConflict, StoreError
 from exec_service.units import Entry, Unit
 
@@ -20,6 +21,7 @@ class Claim:
     """
 
     record: OrderRecord
+    slot: Slot
     stored: asyncio.Future[Entry | None]
 
     def settle(self, entry: Entry | None) -> None:

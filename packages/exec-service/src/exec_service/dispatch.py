@@ -36,12 +36,14 @@ from exec_service.ledger import Ledger
 from exec_service.logs import order_log
 from exec_service.records import OrderRecord
 from exec_service.session import AccountSession
+from exec_service.slots import Slot, Slots
 from exec_service.stores import LeaseLost
 from exec_service.units import Entry
 
 logger = logging.getLogger(__name__)
 
-#: Orders of one account that may be between SUBMITTING and the broker's answer: all that a kill can leave in doubt.
+#: Orders of one account that may be between SUBMITTING and the broker's answer: of others a kill leaves no doubt where
+#: they are.
 DISPATCH_SLOTS = 16
 #: Waits before the second, third, … attempt at an unreachable broker.
 RETRY_SECONDS = (1.0, 2.0, 4.0)
@@ -76,7 +78,7 @@ class Dispatcher:
         self._clock = clock
         self._may_send = may_send
         self._max_retries = max_retries
-        self._slots = asyncio.Semaphore(DISPATCH_SLOTS)
+        self._slots = Slots(DISPATCH_SLOTS)
         self._lanes: dict[str, deque[ClientOrderId]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[ClientOrderId, asyncio.Event] = {}
@@ -132,7 +134,7 @@ class Dispatcher:
         """
         order_id, request = record.id, record.order.request
         symbol = request.instrument.symbol
-        if symbol in self._lanes or order_id in self._known or self._slots.locked() or self._draining.is_set():
+        if symbol in self._lanes or order_id in self._known or self._slots.are_taken or self._draining.is_set():
             return None
         if self._ledger.get(order_id) is not None or self._execution.halts.of(self._account_id) is not None:
             return None
@@ -146,8 +148,9 @@ class Dispatcher:
             # An adapter that stumbles must not keep the message out: it is met again when the order has its turn.
             logger.exception("The broker of account %s does not say how it is; the order waits", self._account_id)
             return None
-        claim = Claim(self._execution.begin(record), asyncio.get_running_loop().create_future())
-        await self._slots.acquire()  # there is one: nothing is waited for
+        sent = self._execution.begin(record)
+        slot = await self._slots.take()  # there is one: nothing is waited for
+        claim = Claim(sent, slot, asyncio.get_running_loop().create_future())
         self._sending += 1
         self._idle.clear()
         self._open_lane(symbol, order_id, claim)
@@ -189,9 +192,9 @@ class Dispatcher:
         """Send it when it is stored; its slot is free afterwards. What comes back is as of `_attempt`."""
         try:
             entry = await claim.stored
-            return None if entry is None else await self._place(entry)
+            return None if entry is None else await self._place(entry, claim.slot)
         finally:
-            self._slots.release()
+            claim.slot.give_back()
             self._has_sent()
 
     async def _after_failure(self, order_id: ClientOrderId) -> None:
@@ -297,22 +300,25 @@ class Dispatcher:
 
     async def _attempt(self, entry: Entry) -> NotSent | None:
         """One attempt; what proves that nothing was sent comes back, anything else is in the order's state."""
-        async with self._slots:
+        slot = await self._slots.take()
+        try:
             if self._draining.is_set():
                 return None
             self._sending += 1
             self._idle.clear()
             try:
-                return await self._send(entry)
+                return await self._send(entry, slot)
             finally:
                 self._has_sent()
+        finally:
+            slot.give_back()
 
     def _has_sent(self) -> None:
         self._sending -= 1
         if not self._sending:
             self._idle.set()
 
-    async def _send(self, entry: Entry) -> NotSent | None:
+    async def _send(self, entry: Entry, slot: Slot) -> NotSent | None:
         order_id, signal_id = entry.record.id, entry.order.request.signal_id
         try:
             broker = self._session.broker
@@ -329,9 +335,9 @@ class Dispatcher:
         sent = await self._execution.apply_if(order_id, OrderStatus.PENDING, Dispatched())
         if sent is None or sent.order.status is not OrderStatus.SUBMITTING:
             return None
-        return await self._place(sent)
+        return await self._place(sent, slot)
 
-    async def _place(self, sent: Entry) -> NotSent | None:
+    async def _place(self, sent: Entry, slot: Slot) -> NotSent | None:
         """Send an order that is durably SUBMITTING, if nothing speaks against it by now."""
         order_id, signal_id = sent.record.id, sent.order.request.signal_id
         if not self._may_send():
@@ -347,7 +353,10 @@ class Dispatcher:
             return None
         order_log.info(texts.placing(sent.order), signal_id)
         try:
-            placed = await self._session.broker.place_order(sent.order)
+            try:
+                placed = await self._session.broker.place_order(sent.order)
+            finally:
+                slot.give_back()  # it was sent, or will not be: what the answer writes keeps nobody from being sent
         except OrderRejected as error:
             known = None if error.broker_order_id is None else BrokerOrderId(error.broker_order_id)
             report = OrderReport(ReportStatus.REJECTED, order_id, known, reason=str(error), venue_time=None)
