@@ -117,6 +117,29 @@ def channel_of(listener: Any, waiting: int, digest_above: int | None = 20) -> Ch
     return channel
 
 
+async def test_what_arrives_soon_after_a_delivery_is_delivered_together_a_moment_later(waits: Waits) -> None:
+    waits.over.clear()
+    called: list[list[str]] = []
+
+    async def deliver(rows: Sequence[Row]) -> int:
+        called.append([one["notification_id"] for one in rows])
+        return len(rows)
+
+    channel = Channel("test", deliver, every_seconds=600.0)
+    async with running(channel):
+        channel.add(row(0))
+        await until(lambda: bool(called))
+        for number in range(1, 5):
+            channel.add(row(number))
+            await asyncio.sleep(0)
+        await until(lambda: bool(waits.asked))
+        assert called == [["id-0"]]
+        waits.over.set()
+        await drained(channel)
+    assert called == [["id-0"], ["id-1", "id-2", "id-3", "id-4"]]
+    assert 0 < waits.asked[0] <= 600
+
+
 class TestDigests:
     @pytest.mark.parametrize(
         ("waiting", "digest_above", "heard"),

@@ -68,30 +68,6 @@ async def test_what_is_delivered_while_a_mark_is_under_way_is_marked_together() 
     assert len(marked) == 2
 
 
-async def test_what_arrives_soon_after_a_delivery_is_delivered_together_a_moment_later() -> None:
-    loop = asyncio.get_running_loop()
-    called: list[tuple[float, int]] = []
-
-    async def deliver(found: Sequence[Row]) -> int:
-        called.append((loop.time(), len(found)))
-        return len(found)
-
-    async def mark(_done: Sequence[Row]) -> None:
-        """Nothing is asked of it here."""
-
-    channel = Channel("test", deliver, every_seconds=0.3)
-    first, *others = rows(5)
-    async with running(channel, mark):
-        channel.add(first)
-        await until(lambda: bool(called))
-        for row in others:
-            channel.add(row)
-            await asyncio.sleep(0.001)
-        await channel.drained()
-    assert [count for _, count in called] == [1, 4]
-    assert called[1][0] - called[0][0] >= 0.29
-
-
 async def test_a_stop_does_not_wait_for_a_far_side_that_takes_nothing() -> None:
     tries = 0
 
