@@ -307,7 +307,7 @@ async def test_an_upgrade_that_was_killed_midway_is_run_again(
         patch.setattr(schema, "UPGRADES", {1: hang})
         killed = asyncio.create_task(make_store(mongodb).__aenter__())
         await hanging.wait()
-        error = await refused(mongodb, timeout_seconds=0.3)
+        error = await refused(mongodb, timeout_seconds=3.0)
         assert isinstance(error, StoreUnavailable)
         assert "upgrading" in str(error)
         killed.cancel()
