@@ -226,9 +226,9 @@ async def test_opening_only_to_look_makes_nothing(mongodb: MongoDatabase) -> Non
             assert len(await looking.load(ORDERS)) == 1
 
 
-@pytest.mark.parametrize(("prepare", "expected"), [(True, POOL_SIZE), (False, 1)])
+@pytest.mark.parametrize("prepare", [True, False])
 async def test_who_only_looks_opens_one_socket(
-    prepare: bool, expected: int, mongodb: MongoDatabase, monkeypatch: pytest.MonkeyPatch
+    prepare: bool, mongodb: MongoDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database) as store:
         await store.commit([new(ORDERS, order("A"))])
@@ -236,7 +236,8 @@ async def test_who_only_looks_opens_one_socket(
     monkeypatch.setattr(mongo_connection, "AsyncMongoClient", opened.client)
     async with MongoStore(SecretStr(mongodb.uri), mongodb.database, prepare=prepare) as store:
         assert len(await store.load(ORDERS)) == 1
-    assert opened.count == expected
+    # How many are opened ahead depends on how soon the first of them is free again.
+    assert 1 < opened.count <= POOL_SIZE if prepare else opened.count == 1
 
 
 class Sockets(monitoring.ConnectionPoolListener):

@@ -42,8 +42,8 @@ from exec_service.units import Entry
 
 logger = logging.getLogger(__name__)
 
-#: Orders of one account that may be between SUBMITTING and the broker's answer: of others a kill leaves no doubt where
-#: they are.
+#: Orders of one account that may be between SUBMITTING and the broker's answer: only these can prove not placed after a
+#: kill. What was answered is found at the broker, although the answer was not durable yet.
 DISPATCH_SLOTS = 16
 #: Waits before the second, third, … attempt at an unreachable broker.
 RETRY_SECONDS = (1.0, 2.0, 4.0)

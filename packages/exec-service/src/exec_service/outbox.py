@@ -38,8 +38,8 @@ TAKEN_KEPT = 50_000
 class Channel:
     """One way out. `deliver` gets rows in order and returns how many of them, from the front, it has delivered.
 
-    What is delivered is marked while the next is being delivered, as much at once as one commit finds. It is called
-    once in `every_seconds` at most: what arrives soon after the last time is delivered together.
+    What is delivered is marked while the next is being delivered, as much at once as one commit finds. `deliver` is
+    called once in `every_seconds` at most: what arrives soon after the last time is delivered together.
     """
 
     def __init__(
